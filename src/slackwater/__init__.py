@@ -1,0 +1,1 @@
+"""Slackwater: Message Batches over any inference backend."""

@@ -1,0 +1,50 @@
+"""Which backend and upstream name serve the model name that a client sends."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from slackwater.domain.pricing import FREE, Price
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """A configured model."""
+
+    id: str
+    """What the client sends; may be a glob, `*` is the fallback."""
+    backend: str
+    upstream: str | None = None
+    """The name the backend knows; None: the client's own."""
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+    """Largest `max_tokens` accepted; None: not limited by us."""
+    vision: bool = True
+    allow_sampling: bool = False
+    """Accept `temperature`, `top_p` and `top_k` under version 2026-10-21 too (contract §1.2, our extension)."""
+    price: Price = FREE
+
+    @property
+    def is_glob(self) -> bool:
+        """True when the id matches more than itself."""
+        return any(character in self.id for character in "*?[")
+
+    def upstream_for(self, model: str) -> str:
+        """Return the name to send to the backend."""
+        return self.upstream if self.upstream is not None else model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Routes:
+    """All configured models, looked up by exact id first, then by glob in the order of the configuration."""
+
+    routes: tuple[Route, ...]
+
+    def find(self, model: str) -> Route | None:
+        """Return the route for a model name, or None when nothing serves it."""
+        for route in self.routes:
+            if route.id == model:
+                return route
+        for route in self.routes:
+            if route.is_glob and fnmatchcase(model, route.id):
+                return route
+        return None
