@@ -1,0 +1,64 @@
+# Every recipe does its own set-up: Python >= 3.11 is all it expects. `make PYTHON=/path/to/python3.12 ...` chooses another one.
+#
+#   make demo     a server, a hundred requests through the official SDK, the answers: from nothing, in one go
+#   make serve    a server on http://127.0.0.1:8321 with its data in ./data        (SERVE="--port 9000 --config my.toml")
+#   make test     everything CI runs, but the check                                (PYTEST="-k admit -x")
+#   make check    format, lint, types, import layers, spelling
+#   make bench    how fast it is on this machine                                   (BENCH="--help")
+#   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="--seed 7")
+
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test check format bench torture sdks lock clean
+
+BIN := .venv/bin
+export PYTHON
+
+help:
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
+
+demo:
+	@scripts/environment.sh demo
+	@$(BIN)/python examples/demo.py
+
+serve:
+	@scripts/environment.sh run
+	@exec $(BIN)/slackwater serve --data data $(SERVE)
+
+test:
+	@scripts/environment.sh dev
+	@scripts/postgres.sh
+	@$(BIN)/python scripts/sdks.py
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST)
+
+check:
+	@scripts/environment.sh dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose
+	$(BIN)/codespell
+
+format:
+	@scripts/environment.sh dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench:
+	@scripts/environment.sh dev
+	@$(BIN)/python bench/run.py $(BENCH)
+
+torture:
+	@scripts/environment.sh dev
+	@scripts/postgres.sh
+	@$(BIN)/python -m pytest -m slow $(PYTEST)
+
+# The official SDKs in environments of their own, for the acceptance tests (.sdk/).
+sdks:
+	@scripts/environment.sh dev
+	@$(BIN)/python scripts/sdks.py
+
+lock:
+	@scripts/lock.sh $(LOCK)
+
+clean:
+	rm -rf .venv .sdk .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Compiles requirements/*.lock anew from pyproject.toml and requirements/*.in: for maintainers, after a change of dependencies.
+#
+# `scripts/lock.sh --upgrade` also moves every version forward. Locks are universal (all platforms, Python 3.11 and up),
+# carry hashes and name no index, so that they work behind any mirror.
+set -eu
+cd "$(dirname "$0")/.."
+scripts/environment.sh dev
+uv() { .venv/bin/python -m uv "$@"; }
+compile() {
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header "$@"
+}
+upgrade=${1:-}
+compile $upgrade pyproject.toml -o requirements/run.lock
+compile $upgrade requirements/build.in -c requirements/run.lock -o requirements/build.lock
+for group in demo dev; do
+    compile $upgrade pyproject.toml --group "$group" -c requirements/run.lock -c requirements/build.lock -o "requirements/$group.lock"
+done
+for input in requirements/sdk/py-*.in; do
+    compile $upgrade "$input" -o "${input%.in}.lock"
+done
+for directory in requirements/sdk/ts-*; do
+    (cd "$directory" && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts >/dev/null)
+done
+if grep -nE 'index-url|find-links|https?://' requirements/*.lock requirements/sdk/*.lock requirements/sdk/*/package-lock.json | grep -v '"funding"' | grep -vE '"url": "https?://'; then
+    echo "A lock names a host." >&2
+    exit 1
+fi
