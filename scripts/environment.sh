@@ -45,7 +45,7 @@ digest=$( { pwd; cat "requirements/run.lock" "requirements/$layer.lock" requirem
 [ "$(cat "$stamp" 2>/dev/null || true)" = "$digest" ] && exit
 
 echo "Installing slackwater ($layer) into $venv ..." >&2
-pip() { "$interpreter" -m pip --disable-pip-version-check --quiet --no-input "$@"; }
+pip() { "$interpreter" -m pip --disable-pip-version-check --quiet --quiet --no-input "$@"; }
 files="-r requirements/build.lock -r requirements/run.lock"
 [ "$layer" = run ] || files="$files -r requirements/$layer.lock"
 # shellcheck disable=SC2086  # a list of options
