@@ -1,4 +1,4 @@
-"""The error envelope (contract §2.1), with `type` first everywhere: a published consumer reads it that way (§4.6 rule 3)."""
+"""The error envelope (contract §2.1); `type` is the first key everywhere, a published reader needs that (§4.6)."""
 
 from typing import Any
 

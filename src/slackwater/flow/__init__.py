@@ -1,0 +1,1 @@
+"""The steps a batch passes through, in the order data passes them."""

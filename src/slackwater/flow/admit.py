@@ -1,0 +1,110 @@
+"""Admit: take a create call's body, make everything about it durable, and only then let the batch exist (D1, D2)."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from slackwater.domain.batch import Admission, Batch, RequestCounts, Terms
+from slackwater.domain.events import BatchAdmitted
+from slackwater.domain.ids import BATCH, IdSource
+from slackwater.flow.ingest import ingest
+from slackwater.ports import BatchStore, Blobs, Clock, Listener
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a create call came from and what it said about itself."""
+
+    workspace_id: str
+    key_id: str
+    terms: Terms
+    digest: bytes
+    """SHA-256 of the decoded body."""
+    idempotency_key: str | None = None
+    retried: bool = False
+    """The SDK marked it as a repetition (D3)."""
+
+
+class Admit:
+    """The step behind `POST /v1/messages/batches`."""
+
+    def __init__(
+        self,
+        *,
+        store: BatchStore,
+        blobs: Blobs,
+        clock: Clock,
+        ids: IdSource,
+        emit: Listener,
+        expires_after: timedelta,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._ids = ids
+        self._emit = emit
+        self._expires_after = expires_after
+        self._running: dict[tuple[str, str, bytes], asyncio.Future[Batch]] = {}
+
+    async def __call__(self, spool: Path, origin: Origin) -> Batch:
+        """Admit the body in `spool` and remove the file; return the batch, which is durable by then.
+
+        Raises InvalidRequestError for a wrong envelope (contract §4.1) or an idempotency key with another body.
+        """
+        try:
+            return await self._once(spool, origin)
+        finally:
+            await asyncio.to_thread(spool.unlink, missing_ok=True)
+
+    async def _once(self, spool: Path, origin: Origin) -> Batch:
+        """Let a repetition wait for the call it repeats when that one is still being worked on."""
+        key = (origin.workspace_id, origin.key_id, origin.digest)
+        first = self._running.get(key)
+        if first is not None and (origin.retried or origin.idempotency_key is not None):
+            await asyncio.wait([first])
+        admitted: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+        self._running[key] = admitted
+        try:
+            return await self._admit(spool, origin)
+        finally:
+            admitted.cancel()
+            if self._running.get(key) is admitted:
+                del self._running[key]
+
+    async def _admit(self, spool: Path, origin: Origin) -> Batch:
+        ordered = spool.with_suffix(".ordered")
+        try:
+            ingested = await ingest(spool, ordered)
+            batch_id = self._ids.new(BATCH)
+            requests_key = f"requests/{batch_id}"
+            await self._blobs.put_file(requests_key, ordered)
+        finally:
+            await asyncio.to_thread(ordered.unlink, missing_ok=True)
+        created_at = self._clock.now()
+        batch = Batch(
+            id=batch_id,
+            workspace_id=origin.workspace_id,
+            terms=origin.terms,
+            size=ingested.size,
+            processing_status="in_progress",
+            tally=RequestCounts(processing=ingested.size),
+            created_at=created_at,
+            expires_at=created_at + self._expires_after,
+            requests_key=requests_key,
+        )
+        sealed = await self._store.seal(
+            Admission(
+                batch=batch,
+                shards=ingested.shards,
+                key_id=origin.key_id,
+                digest=origin.digest,
+                idempotency_key=origin.idempotency_key,
+                retried=origin.retried,
+            )
+        )
+        if sealed.duplicate:
+            await self._blobs.delete(requests_key)
+        else:
+            self._emit(BatchAdmitted(batch_id=batch.id, workspace_id=batch.workspace_id, size=batch.size))
+        return sealed.batch

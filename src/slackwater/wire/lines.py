@@ -1,0 +1,144 @@
+"""The lines of a batch at rest: stored requests on the way in, result lines on the way out (contract §4.6)."""
+
+from typing import Any, Final
+
+import msgspec
+
+from slackwater.domain.errors import WireError
+from slackwater.domain.result import Usage
+from slackwater.wire.errors import ErrorEnvelope, envelope
+
+RESULTS_MEDIA_TYPE: Final = "application/x-jsonl"
+
+
+class StoredRequest(msgspec.Struct, frozen=True, gc=False):
+    """One request in the blob of its batch."""
+
+    index: int
+    """Position in the create call."""
+    group: int
+    """Prefix group within the batch; 0 when the request shares no prefix worth waiting for."""
+    custom_id: str
+    params: msgspec.Raw
+
+
+_REQUESTS = msgspec.json.Decoder(StoredRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_request(index: int, group: int, custom_id: str, params: memoryview) -> bytes:
+    """Write one stored request; line breaks between tokens of `params` become blanks, so that a line stays a line."""
+    raw = bytes(params)
+    if b"\n" in raw or b"\r" in raw:
+        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b'{"index":%d,"group":%d,"custom_id":"%s","params":%s}\n' % (index, group, custom_id.encode(), raw)
+
+
+def decode_requests(data: bytes) -> list[StoredRequest]:
+    """Read the stored requests of one shard."""
+    return _REQUESTS.decode_lines(data)
+
+
+class _Succeeded(msgspec.Struct, tag_field="type", tag="succeeded"):
+    message: dict[str, Any]
+
+
+class _Errored(msgspec.Struct, tag_field="type", tag="errored"):
+    error: ErrorEnvelope
+
+
+class _Canceled(msgspec.Struct, tag_field="type", tag="canceled"):
+    pass
+
+
+class _Expired(msgspec.Struct, tag_field="type", tag="expired"):
+    pass
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Succeeded | _Errored | _Canceled | _Expired
+
+
+def succeeded_line(custom_id: str, message: dict[str, Any]) -> bytes:
+    """Write the line of a request that got its message, whatever the model did in it (contract §4.6 rule 11)."""
+    return _encode(_Line(custom_id, _Succeeded(message)))
+
+
+def errored_line(custom_id: str, error: WireError, request_id: str) -> bytes:
+    """Write the line of a request that failed: the whole envelope, `type` first (contract §4.6 rules 2 and 3)."""
+    return _encode(_Line(custom_id, _Errored(envelope(error, request_id))))
+
+
+def canceled_line(custom_id: str) -> bytes:
+    """Write the line of a request that was never sent because its batch was canceled."""
+    return _encode(_Line(custom_id, _Canceled()))
+
+
+def expired_line(custom_id: str) -> bytes:
+    """Write the line of a request that was never sent because its time ran out."""
+    return _encode(_Line(custom_id, _Expired()))
+
+
+def _encode(line: _Line) -> bytes:
+    encoded = _ENCODER.encode(line)
+    # Line readers of many languages also break at these two; JSON allows their escapes (contract §4.6 rule 5).
+    if b"\xe2\x80\xa8" in encoded or b"\xe2\x80\xa9" in encoded:
+        encoded = encoded.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return encoded + b"\n"
+
+
+def usage_of(message: dict[str, Any]) -> Usage:
+    """Read a checked message's `usage` (contract §7): cached tokens apart, 5-minute writes unless told otherwise."""
+    usage = message["usage"]
+    creation = usage.get("cache_creation") or {}
+    one_hour = int(creation.get("ephemeral_1h_input_tokens") or 0)
+    written = int(usage.get("cache_creation_input_tokens") or 0)
+    return Usage(
+        input_tokens=int(usage.get("input_tokens") or 0),
+        output_tokens=int(usage.get("output_tokens") or 0),
+        cache_creation_5m_input_tokens=max(0, written - one_hour),
+        cache_creation_1h_input_tokens=one_hour,
+        cache_read_input_tokens=int(usage.get("cache_read_input_tokens") or 0),
+    )
+
+
+def finish_message(message: dict[str, Any], *, model: str, service_tier: str) -> dict[str, Any]:
+    """Put a backend's message into the API's form: key order, the client's model name, the whole of `usage`."""
+    usage = usage_of(message)
+    finished: dict[str, Any] = {
+        "id": message["id"],
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": message["content"],
+        "stop_reason": message.get("stop_reason"),
+        "stop_sequence": message.get("stop_sequence"),
+    }
+    finished.update({key: value for key, value in message.items() if key not in finished and key != "usage"})
+    extra = {key: value for key, value in message["usage"].items() if key not in _USAGE_KEYS}
+    finished["usage"] = {
+        "input_tokens": usage.input_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_creation_5m_input_tokens,
+            "ephemeral_1h_input_tokens": usage.cache_creation_1h_input_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        **extra,
+        "service_tier": service_tier,
+    }
+    return finished
+
+
+_USAGE_KEYS: Final = frozenset(
+    {
+        "input_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation",
+        "output_tokens",
+        "service_tier",
+    }
+)

@@ -1,0 +1,66 @@
+"""A glance at `params` that costs no validation: the model, and where its prompt begins like another's."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+MODEL_LENGTH_MAX = 256
+_MESSAGE_CUTS_BYTES = (1_024, 4_096, 16_384, 65_536)
+
+
+class _Glance(msgspec.Struct, gc=False):
+    model: str
+    tools: msgspec.Raw = msgspec.Raw(b"")
+    system: msgspec.Raw = msgspec.Raw(b"")
+    messages: msgspec.Raw = msgspec.Raw(b"")
+
+
+_GLANCE = msgspec.json.Decoder(_Glance)
+_BLOCKS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What planning needs to know about a request."""
+
+    model: str
+    cuts: tuple[tuple[int, int], ...]
+    """(bytes from the prompt's start, hash of those bytes), growing; equal starts have equal hashes in one process."""
+
+
+def glance(params: msgspec.Raw) -> Prompt | None:
+    """Read a request's prompt as far as planning needs it; None where it cannot be read (its result will say why)."""
+    try:
+        seen = _GLANCE.decode(params)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not 0 < len(seen.model) <= MODEL_LENGTH_MAX:
+        return None
+    return Prompt(seen.model, tuple(_cuts(seen)))
+
+
+def _cuts(seen: _Glance) -> list[tuple[int, int]]:
+    cuts: list[tuple[int, int]] = []
+    length = 0
+    for part in (seen.tools, seen.system):
+        view = memoryview(part)
+        if len(view) > 0:
+            first = _first_block(view)
+            if first is not None:
+                cuts.append((length + len(first), hash(first)))
+            length += len(view)
+            cuts.append((length, hash(bytes(view))))
+    messages = memoryview(seen.messages)
+    cuts.extend((length + size, hash(bytes(messages[:size]))) for size in _MESSAGE_CUTS_BYTES if size <= len(messages))
+    return cuts
+
+
+def _first_block(view: memoryview) -> bytes | None:
+    """Return the first of several blocks: the part of `tools` or `system` that is often shared when the rest is not."""
+    if bytes(view[:1]) != b"[":
+        return None
+    try:
+        blocks = _BLOCKS.decode(view)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return bytes(memoryview(blocks[0])) if len(blocks) > 1 else None
