@@ -1,0 +1,139 @@
+"""The simulator in process, as a `ports.Backend`: its faults are the exceptions an HTTP backend would raise."""
+
+from collections.abc import AsyncIterator, Callable
+
+from slackwater.backends.simulated.answer import message
+from slackwater.backends.simulated.engine import MODELS, Engine, QueueFullError, Visit
+from slackwater.backends.simulated.events import events_of
+from slackwater.backends.simulated.faults import BEFORE_SERVICE, Fault, FaultKind
+from slackwater.backends.simulated.options import SimulatedOptions
+from slackwater.backends.simulated.prompt import Json, read_prompt
+from slackwater.domain.errors import (
+    BY_TYPE,
+    APIError,
+    AttemptFailedError,
+    BackendAwayError,
+    InvalidRequestError,
+    WireError,
+    WireTimeoutError,
+)
+from slackwater.ports import Call, Clock
+
+_FULL = frozenset({429, 529})
+_AWAY = frozenset({429, 503, 529})
+_SERVER_ERROR = 500
+_CLIENT_ERROR = 400
+_GATEWAY_TIMEOUT = 504
+
+
+class SimulatedBackend:
+    """A backend that computes nothing, for tests, demonstrations and capacity planning."""
+
+    def __init__(self, *, name: str, options: SimulatedOptions, clock: Clock, new_id: Callable[[str], str]) -> None:
+        self._name = name
+        self._options = options
+        self._new_id = new_id
+        self.engine = Engine(options, clock)
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._name
+
+    async def infer(self, call: Call) -> Json:
+        """Answer. Raises what an HTTP backend would: BackendAwayError, AttemptFailedError or a WireError."""
+        visit = self._visit(call, stream=False)
+        await self._before_service(visit.fault)
+        try:
+            async with self.engine.in_service(visit) as usage:
+                await self.engine.decode(visit.answer.output_tokens)
+        except QueueFullError:
+            raise BackendAwayError(f"{self._name}: the queue is full", full=True) from None
+        await self._after_service(visit.fault)
+        return message(visit.answer, usage, message_id=self._new_id("msg"), model=call.upstream)
+
+    async def stream(self, call: Call) -> AsyncIterator[Json]:
+        """Yield the answer's events; a fault that spoils a body strikes in the middle."""
+        visit = self._visit(call, stream=True)
+        await self._before_service(visit.fault)
+        try:
+            async with self.engine.in_service(visit) as usage:
+                whole = message(visit.answer, usage, message_id=self._new_id("msg"), model=call.upstream)
+                for event, tokens in events_of(whole):
+                    await self.engine.decode(tokens)
+                    if event["type"] == "content_block_stop":
+                        await self._after_service(visit.fault)
+                    yield event
+        except QueueFullError:
+            raise BackendAwayError(f"{self._name}: the queue is full", full=True) from None
+
+    async def count_tokens(self, call: Call) -> int | None:
+        """Return the simulator's estimate: a token is four bytes."""
+        try:
+            return read_prompt(call.params).tokens
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
+
+    async def models(self) -> list[str]:
+        """Return the one model; any name is answered."""
+        return list(MODELS)
+
+    async def close(self) -> None:
+        """Close the witness."""
+        self.engine.close()
+
+    def _visit(self, call: Call, *, stream: bool) -> Visit:
+        arrival = self.engine.arrive(
+            call.params, protocol="simulated", model=call.upstream, custom_id=call.custom_id, stream=stream
+        )
+        try:
+            return self.engine.examine(call.params, arrival)
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
+
+    async def _before_service(self, fault: Fault | None) -> None:
+        if fault is None or fault.kind not in BEFORE_SERVICE:
+            return
+        if fault.kind is FaultKind.STATUS:
+            raise _error_for(self._name, fault)
+        if fault.kind is FaultKind.REFUSED:
+            raise BackendAwayError(f"{self._name}: connection refused")
+        if fault.kind is FaultKind.HANG:
+            await self._time_out()
+        raise AttemptFailedError(f"{self._name}: {fault.kind}", APIError())
+
+    async def _after_service(self, fault: Fault | None) -> None:
+        if fault is None:
+            return
+        if fault.kind is FaultKind.SLOW and fault.seconds < self._options.timeout_seconds:
+            await self.engine.wait(fault.seconds)
+            return
+        if fault.kind in {FaultKind.SLOW, FaultKind.ENDLESS}:
+            await self._time_out()
+        raise AttemptFailedError(f"{self._name}: {fault.kind}", APIError())
+
+    async def _time_out(self) -> None:
+        await self.engine.wait(self._options.timeout_seconds)
+        raise AttemptFailedError(f"{self._name}: timed out", WireTimeoutError())
+
+
+def _error_for(name: str, fault: Fault) -> Exception:
+    reason = f"{name}: status {fault.status}"
+    if fault.status in _AWAY:
+        return BackendAwayError(reason, retry_after_seconds=fault.retry_after_seconds, full=fault.status in _FULL)
+    if fault.status >= _SERVER_ERROR:
+        return AttemptFailedError(reason, WireTimeoutError() if fault.status == _GATEWAY_TIMEOUT else APIError())
+    if fault.status >= _CLIENT_ERROR:
+        return wire_error(fault)
+    return AttemptFailedError(reason, APIError())
+
+
+def wire_error(fault: Fault) -> WireError:
+    """Return the error body's content for a status fault."""
+    if fault.error_type is not None:
+        return BY_TYPE[fault.error_type](MESSAGE)
+    fallback: type[WireError] = APIError if fault.status >= _SERVER_ERROR else InvalidRequestError
+    return next((cls for cls in BY_TYPE.values() if cls.status == fault.status), fallback)(MESSAGE)
+
+
+MESSAGE = "This error was ordered from the simulator."

@@ -1,0 +1,201 @@
+"""The model of behaviour behind both faces of the simulator: arrival, fault, queue, prefill, decode."""
+
+import asyncio
+import math
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from slackwater.backends.simulated.answer import Answer, compose
+from slackwater.backends.simulated.cache import InputUsage, PrefixCache
+from slackwater.backends.simulated.faults import NO_DIRECTIVES, Directives, Fault, FaultPlan, directives, draw
+from slackwater.backends.simulated.options import SimulatedOptions
+from slackwater.backends.simulated.prompt import Prompt, digest_of, read_prompt
+from slackwater.backends.simulated.witness import Witness
+from slackwater.ports import Clock
+
+MODELS = ("simulated",)
+_REMEMBERED_DIGESTS_MAX = 1_000_000
+_NORMAL = NormalDist()
+
+
+class QueueFullError(Exception):
+    """More requests wait than the simulator lets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A request that has reached the simulator."""
+
+    number: int
+    """Counted from 1 over all requests."""
+    digest: str
+    attempt: int
+    """Counted from 1 over the arrivals of this digest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visit:
+    """A request that was read: what it will be told, and what goes wrong on the way."""
+
+    number: int
+    """The arrival's."""
+    prompt: Prompt
+    orders: Directives
+    answer: Answer
+    fault: Fault | None
+
+
+class Gate:
+    """Lets so many in at once, the others in order of arrival."""
+
+    def __init__(self, capacity: int, queue_max: int | None) -> None:
+        self._capacity = capacity
+        self._queue_max = queue_max
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.inside = 0
+        self.inside_most = 0
+
+    @property
+    def queued(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    async def enter(self) -> None:
+        """Wait for a place. Raises QueueFullError when too many wait already."""
+        if self.inside < self._capacity:
+            self.inside += 1
+            self.inside_most = max(self.inside_most, self.inside)
+            return
+        if self._queue_max is not None and len(self._waiting) >= self._queue_max:
+            raise QueueFullError
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting.remove(turn)
+            else:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place to the next one who still waits."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.inside -= 1
+
+
+class Engine:
+    """One simulated inference server."""
+
+    def __init__(self, options: SimulatedOptions, clock: Clock) -> None:
+        self.options = options
+        self.clock = clock
+        self.counters: Counter[str] = Counter()
+        """What `/stats` shows, by name."""
+        self.gate = Gate(options.capacity, options.queue_max)
+        self.cache = PrefixCache(options.cache_tokens)
+        self._plan = FaultPlan.parse(options.faults, options.seed)
+        self._witness = Witness(options.witness) if options.witness is not None else None
+        self._attempts: dict[int, int] = {}
+
+    def arrive(
+        self, params: Mapping[str, Any], *, protocol: str, model: str, custom_id: str | None, stream: bool
+    ) -> Arrival:
+        """Count a request and write it down, before anything else happens to it."""
+        self.counters["arrived"] += 1
+        digest = digest_of(params)
+        arrival = Arrival(number=self.counters["arrived"], digest=digest, attempt=self._attempt(int(digest, 16)))
+        if self._witness is not None:
+            facts = {
+                "n": arrival.number,
+                "protocol": protocol,
+                "custom_id": custom_id,
+                "model": model,
+                "digest": digest,
+                "attempt_of_digest": arrival.attempt,
+                "stream": stream,
+            }
+            self._witness.saw(self.clock.now(), facts)
+        return arrival
+
+    def _attempt(self, digest: int) -> int:
+        attempt = self._attempts.get(digest, 0) + 1
+        if attempt == 1 and len(self._attempts) >= _REMEMBERED_DIGESTS_MAX:
+            del self._attempts[next(iter(self._attempts))]
+        self._attempts[digest] = attempt
+        return attempt
+
+    def examine(self, params: Mapping[str, Any], arrival: Arrival) -> Visit:
+        """Read a request. Raises ValueError when there is no sense in it."""
+        prompt = read_prompt(params)
+        orders = directives(prompt.last_user_text)
+        answer = compose(params, prompt, arrival.digest, orders)
+        ordered = orders.fault is not None
+        fault = orders.fault_on(arrival.attempt) if ordered else self._plan.fault_for(arrival.number)
+        if fault is not None:
+            self.counters[f"fault_{fault.kind}"] += 1
+        return Visit(number=arrival.number, prompt=prompt, orders=orders, answer=answer, fault=fault)
+
+    @asynccontextmanager
+    async def in_service(self, visit: Visit) -> AsyncIterator[InputUsage]:
+        """Hold a place from the end of the prefill on. Raises QueueFullError when there is not even one to wait for."""
+        await self.gate.enter()
+        try:
+            usage, chain = self.cache.look_up(visit.prompt)
+            seconds = self.latency_seconds(visit.number, visit.orders)
+            if self.options.prefill_tokens_per_second:
+                seconds += usage.prefill / self.options.prefill_tokens_per_second
+            await self.wait(seconds)
+            self.cache.keep(chain)
+            self.counters["input_tokens"] += usage.total
+            self.counters["input_tokens_cached"] += usage.read
+            self.counters["output_tokens"] += visit.answer.output_tokens
+            yield usage
+            self.counters["answered"] += 1
+        finally:
+            self.gate.leave()
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        if seconds > 0:
+            await self.clock.sleep(seconds)
+
+    async def decode(self, tokens: int) -> None:
+        """Let the time for so many output tokens pass."""
+        if self.options.tokens_per_second:
+            await self.wait(tokens / self.options.tokens_per_second)
+
+    def latency_seconds(self, number: int, orders: Directives = NO_DIRECTIVES) -> float:
+        """Return the time to first token of an arrival, without queueing and prefill."""
+        if orders.latency_seconds is not None:
+            return orders.latency_seconds
+        latency = self.options.latency_ms / 1_000
+        if self.options.latency_sigma:
+            quantile = min(max(draw(self.options.seed, number, "latency"), 1e-9), 1 - 1e-9)
+            latency *= math.exp(self.options.latency_sigma * _NORMAL.inv_cdf(quantile))
+        return latency
+
+    def stats(self) -> dict[str, int]:
+        """Return the counters."""
+        gauges = {
+            "in_service": self.gate.inside,
+            "in_service_most": self.gate.inside_most,
+            "queued": self.gate.queued,
+            "cached_tokens": len(self.cache),
+        }
+        return {**self.counters, **gauges}
+
+    def close(self) -> None:
+        """Close the witness."""
+        if self._witness is not None:
+            self._witness.close()
+            self._witness = None
