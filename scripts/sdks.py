@@ -41,7 +41,9 @@ def _install_python(lock: Path) -> None:
     home = TARGET / lock.stem
     if not _stale(home, lock):
         return
-    print(f"Installing the Python SDK {lock.stem.removeprefix('py-')} into {home.relative_to(ROOT)} ...", file=sys.stderr)
+    print(
+        f"Installing the Python SDK {lock.stem.removeprefix('py-')} into {home.relative_to(ROOT)} ...", file=sys.stderr
+    )
     shutil.rmtree(home, ignore_errors=True)
     # The new environment needs no pip: this one's installs into it, which saves most of the time.
     _run([sys.executable, "-m", "venv", "--without-pip", str(home)])
@@ -54,7 +56,10 @@ def _install_npm(lock: Path) -> None:
     home = _npm_home(lock)
     if not _stale(home, lock):
         return
-    print(f"Installing the TypeScript SDK {home.name.removeprefix('ts-')} into {home.relative_to(ROOT)} ...", file=sys.stderr)
+    print(
+        f"Installing the TypeScript SDK {home.name.removeprefix('ts-')} into {home.relative_to(ROOT)} ...",
+        file=sys.stderr,
+    )
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     for name in ("package.json", "package-lock.json"):
@@ -69,9 +74,9 @@ def _npm_home(lock: Path) -> Path:
 
 def _need_node() -> None:
     """Make sure that node and npm are there; exit with a readable message where we cannot."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        if subprocess.run([str(ROOT / "scripts" / "apt.sh"), "nodejs", "npm"], check=False).returncode:
-            sys.exit("The acceptance tests run the official TypeScript SDK: they need Node.js and npm.")
+    present = shutil.which("node") and shutil.which("npm")
+    if not present and subprocess.run([str(ROOT / "scripts" / "apt.sh"), "nodejs", "npm"], check=False).returncode:
+        sys.exit("The acceptance tests run the official TypeScript SDK: they need Node.js and npm.")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     major = re.match(r"v(\d+)", version)
     if not major or int(major[1]) < NODE_MAJOR_MIN:
