@@ -1,0 +1,358 @@
+"""Dispatch: what every worker does. Take leases, send requests as schedule and gates allow, have results recorded.
+
+A worker holds several shards, of different batches where there are several, and picks its next request across them. All
+its state can be lost at any instant: leases lapse, journals are adopted, nothing else is remembered.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from slackwater.domain.batch import Backlog, Lease
+from slackwater.domain.errors import APIError, StoreUnavailableError
+from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated, Event
+from slackwater.domain.ids import REQUEST, IdSource
+from slackwater.domain.result import CommitReport, ResultLine
+from slackwater.flow.gate import Gate
+from slackwater.flow.holding import Holding
+from slackwater.flow.infer import Infer, StoppedError, Turn
+from slackwater.flow.plan import MIXED
+from slackwater.flow.record import Recorder
+from slackwater.flow.schedule import Entry, Schedule, ShardKey
+from slackwater.ports import Blobs, Clock, WorkStore
+from slackwater.wire.lines import decode_requests, errored_line
+
+HELD_SHARDS_MAX = 64
+"""Bounds memory (a shard is at most 8 MiB, usually far less) and the leases to renew."""
+HELD_BYTES_MAX = 96 * 2**20
+AHEAD_REQUESTS_MIN = 512
+AHEAD_PER_SLOT = 4
+"""Unsent requests kept in hand for a backend: enough that its slots never wait for a lease."""
+POLL_SECONDS = 1.0
+RECENT_STOPS = 1_024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DispatchOptions:
+    """How a worker behaves."""
+
+    worker_id: str
+    lease_seconds: float
+    grace_seconds: float
+    """How long a request that was sent may go on after its batch was stopped (C3)."""
+
+
+class Dispatcher:
+    """One worker."""
+
+    def __init__(
+        self,
+        *,
+        store: WorkStore,
+        blobs: Blobs,
+        clock: Clock,
+        ids: IdSource,
+        recorder: Recorder,
+        infer: Infer,
+        gates: Mapping[str, Gate],
+        options: DispatchOptions,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._ids = ids
+        self._recorder = recorder
+        self._infer = infer
+        self._gates = gates
+        self._options = options
+        self._schedule = Schedule()
+        self._holdings: dict[ShardKey, Holding] = {}
+        self._stops: OrderedDict[str, None] = OrderedDict()
+        self._hungry = asyncio.Event()
+        self._room = asyncio.Event()
+        self.released = asyncio.Event()
+        """Set when a shard of a stopped batch was given back: the closer has something to do."""
+        self._draining = False
+        recorder.listen(self._committed)
+        for gate in gates.values():
+            gate.on_room.append(self._room)
+
+    @property
+    def held(self) -> int:
+        """How many shards this worker holds."""
+        return len(self._holdings)
+
+    def hear(self, event: Event) -> None:
+        """React at once to what happens in this process; other processes' doings are polled."""
+        if isinstance(event, BatchAdmitted):
+            self._hungry.set()
+        elif isinstance(event, BatchCancelInitiated):
+            self.stop(event.batch_id)
+
+    async def run(self) -> None:
+        """Work until canceled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._lease_forever())
+            group.create_task(self._pump_forever())
+            group.create_task(self._renew_forever())
+            group.create_task(self._watch_forever())
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, let what was sent come back, give all leases back (L4)."""
+        self._draining = True
+        deadline = self._clock.monotonic() + seconds
+        for holding in list(self._holdings.values()):
+            self._halt(holding)
+        while any(holding.turns for holding in self._holdings.values()) and self._clock.monotonic() < deadline:
+            await self._clock.sleep(0.02)
+        for holding in list(self._holdings.values()):
+            holding.abort(sending_too=True)
+        await self._recorder.flush()
+        leases = [holding.lease for holding in self._holdings.values()]
+        for lease in leases:
+            self._recorder.close(lease)
+        self._holdings.clear()
+        with suppress(StoreUnavailableError):
+            await self._store.release(leases)
+
+    def stop(self, batch_id: str) -> None:
+        """Send nothing more of a batch (C2)."""
+        self._stops[batch_id] = None
+        while len(self._stops) > RECENT_STOPS:
+            self._stops.popitem(last=False)
+        for holding in self._of_batch(batch_id):
+            self._halt(holding)
+
+    # Leases
+
+    async def _lease_forever(self) -> None:
+        while True:
+            taken = 0
+            if not self._draining and not self._recorder.full:
+                with suppress(StoreUnavailableError, OSError):
+                    taken = await self._lease_some()
+            if not taken:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hungry.wait(), POLL_SECONDS)
+            self._hungry.clear()
+
+    async def _lease_some(self) -> int:
+        """Take shards of every batch that has none in hand, and more where a backend would run dry; return how many."""
+        backlog = await self._store.backlog(self._clock.now(), limit=HELD_SHARDS_MAX)
+        taken = 0
+        for row in sorted(backlog, key=lambda row: len(self._of_batch(row.batch_id))):
+            wanted = self._wanted(row)
+            if wanted == 0:
+                continue
+            asked_at = self._clock.monotonic()
+            now = self._clock.now()
+            leases = await self._store.lease(
+                row.batch_id,
+                row.model,
+                worker_id=self._options.worker_id,
+                now=now,
+                until=now + timedelta(seconds=self._options.lease_seconds),
+                limit=wanted,
+            )
+            for lease in leases:
+                await self._take_up(lease, asked_at)
+            taken += len(leases)
+        return taken
+
+    def _wanted(self, row: Backlog) -> int:
+        """Return how many shards to take of a batch and model."""
+        held_bytes = sum(holding.lease.shard.length for holding in self._holdings.values())
+        if len(self._holdings) >= HELD_SHARDS_MAX or held_bytes >= HELD_BYTES_MAX or row.batch_id in self._stops:
+            return 0
+        backend = self._infer.backend_of(row.model)
+        here = [holding for holding in self._of_batch(row.batch_id) if holding.backend == backend]
+        if not here:
+            return 1
+        gate = self._gates.get(backend)
+        if gate is not None and gate.away:
+            return 0
+        ahead = max(AHEAD_REQUESTS_MIN, AHEAD_PER_SLOT * gate.limit if gate is not None else 0)
+        missing = ahead - self._schedule.unsent(backend)
+        return max(0, min(4, -(-missing // 256)))
+
+    async def _take_up(self, lease: Lease, asked_at: float) -> None:
+        shard = lease.shard
+        try:
+            data = await self._blobs.read(lease.requests_key, shard.offset, shard.length)
+        except OSError:
+            await self._store.release([lease])
+            raise
+        former = self._holdings.get(lease.key)
+        if former is not None:
+            self._lose(former)
+        done = self._recorder.open(lease)
+        backend = self._infer.backend_of(shard.model)
+        entries = [
+            Entry(position, request, lease.key)
+            for position, request in enumerate(decode_requests(data))
+            if position not in done
+        ]
+        holding = Holding(
+            lease=lease,
+            backend=backend,
+            renewed_at=asked_at,
+            lease_seconds=self._options.lease_seconds,
+            clock=self._clock,
+            open=len(entries),
+        )
+        self._holdings[lease.key] = holding
+        self._schedule.add(
+            workspace_id=lease.workspace_id,
+            shard=lease.key,
+            backend=backend,
+            expires_at=lease.expires_at,
+            entries=entries,
+        )
+        if not entries:
+            self._recorder.hurry()
+        if lease.batch_id in self._stops or self._draining:
+            self._halt(holding)
+        self._room.set()
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await self._clock.sleep(self._options.lease_seconds / 3)
+            with suppress(StoreUnavailableError):
+                await self._renew(list(self._holdings.values()))
+
+    async def _renew(self, holdings: Sequence[Holding]) -> None:
+        asked_at = self._clock.monotonic()
+        until = self._clock.now() + timedelta(seconds=self._options.lease_seconds)
+        kept = await self._store.renew(self._options.worker_id, [holding.lease for holding in holdings], until)
+        for holding in holdings:
+            if holding.lease.key in kept:
+                holding.renewed_at = asked_at
+            elif self._holdings.get(holding.lease.key) is holding:
+                self._lose(holding)
+
+    # Requests
+
+    async def _pump_forever(self) -> None:
+        while True:
+            await self._room.wait()
+            self._room.clear()
+            self._pump()
+
+    def _pump(self) -> None:
+        now = self._clock.now()
+        while not self._recorder.full:
+            entry = self._schedule.next(now=now, has_room=self._has_room)
+            if entry is None:
+                break
+            self._start(entry)
+        if any(self._schedule.unsent(name) < AHEAD_REQUESTS_MIN for name in self._gates):
+            self._hungry.set()
+
+    def _has_room(self, backend: str) -> bool:
+        return backend == MIXED or self._gates[backend].has_room()
+
+    def _start(self, entry: Entry) -> None:
+        holding = self._holdings[entry.shard]
+        gate = self._gates.get(holding.backend)
+        if gate is not None:
+            gate.take()
+        turn = Turn(entry=entry, lease=holding.lease, may_send=holding.may_send, gate=gate)
+        holding.turns.add(turn)
+        turn.task = asyncio.get_running_loop().create_task(self._work(holding, turn))
+
+    async def _work(self, holding: Holding, turn: Turn) -> None:
+        came_back = False
+
+        def on_answer() -> None:
+            nonlocal came_back
+            if not came_back:
+                came_back = True
+                self._schedule.came_back(turn.entry)
+
+        try:
+            line = await self._infer(turn, on_answer)
+        except (StoppedError, asyncio.CancelledError):
+            return
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
+            line = self._fault(turn, error)
+        finally:
+            holding.turns.discard(turn)
+            self._room.set()
+        if holding.lost:
+            return
+        self._recorder.add(holding.lease, line)
+        holding.open -= 1
+        if holding.open == 0 and self._schedule_is_dry(holding):
+            self._recorder.hurry()
+
+    def _fault(self, turn: Turn, error: Exception) -> ResultLine:
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": "a request met an unexpected error", "exception": error})
+        line = errored_line(turn.entry.request.custom_id, APIError(), self._ids.new(REQUEST))
+        return ResultLine(position=turn.entry.position, type="errored", line=line, model=turn.lease.shard.model)
+
+    def _schedule_is_dry(self, holding: Holding) -> bool:
+        """Tell whether nothing else of the batch is open here, so that its end may be near."""
+        return all(other.open == 0 for other in self._of_batch(holding.lease.batch_id))
+
+    # Endings
+
+    def _of_batch(self, batch_id: str) -> list[Holding]:
+        return [holding for key, holding in self._holdings.items() if key[0] == batch_id]
+
+    def _halt(self, holding: Holding) -> None:
+        self._schedule.drop(holding.lease.key)
+        holding.stop()
+
+    def _lose(self, holding: Holding) -> None:
+        self._schedule.drop(holding.lease.key)
+        holding.lose()
+        self._recorder.close(holding.lease)
+        self._holdings.pop(holding.lease.key, None)
+        self._hungry.set()
+
+    def _committed(self, report: CommitReport) -> None:
+        for key in report.fenced:
+            holding = self._holdings.get(key)
+            if holding is not None:
+                self._lose(holding)
+        for key in report.finished:
+            self._holdings.pop(key, None)
+        if report.fenced or report.finished:
+            self._hungry.set()
+
+    async def _watch_forever(self) -> None:
+        while True:
+            await self._clock.sleep(POLL_SECONDS / 4)
+            with suppress(StoreUnavailableError):
+                await self._watch()
+
+    async def _watch(self) -> None:
+        """Notice what other processes and the clock did, and give stopped shards back."""
+        now, instant = self._clock.now(), self._clock.monotonic()
+        ids = {key[0] for key in self._holdings}
+        stopped = await self._store.stopped(ids) if ids else frozenset()
+        for holding in list(self._holdings.values()):
+            if holding.stopped_at is None and not holding.certain:
+                self._lose(holding)
+            elif holding.stopped_at is None:
+                if holding.lease.batch_id in stopped or holding.lease.expires_at <= now:
+                    self._halt(holding)
+            elif holding.turns and instant - holding.stopped_at >= self._options.grace_seconds:
+                holding.abort(sending_too=True)
+        idle = [one for one in self._holdings.values() if one.stopped_at is not None and not one.turns]
+        if idle and not self._draining:
+            await self._give_back(idle)
+
+    async def _give_back(self, holdings: Sequence[Holding]) -> None:
+        """Release shards of stopped batches; whoever closes the batch writes what is left of them."""
+        if not await self._recorder.flush():
+            return
+        given = [holding for holding in holdings if self._holdings.pop(holding.lease.key, None) is holding]
+        for holding in given:
+            self._recorder.close(holding.lease)
+        await self._store.release([holding.lease for holding in given])
+        self.released.set()

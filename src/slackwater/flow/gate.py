@@ -1,0 +1,152 @@
+"""The gate of one backend: how much may be in flight there, who goes first, and whether it is there at all.
+
+The limit is the configured one; below it, a backend that says it has too much to do (429, 529) gets less, and more
+again as it succeeds (additive increase, multiplicative decrease). A backend that is away gets one probe a second (X7).
+Interactive calls go before batch work.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from slackwater.ports import Clock
+
+AWAY_FAILURES = 5
+"""Failures in a row, with no success between, after which the backend counts as away."""
+PROBE_SECONDS = 1.0
+DECREASE = 0.7
+DECREASE_SECONDS = 1.0
+"""At most one decrease in this time: the answers to what was sent together count once."""
+PARKED_PER_SLOT, PARKED_MIN = 2, 32
+"""With this many requests waiting for another attempt no new ones are started: the backend has enough to refuse."""
+BACKOFF_BASE_SECONDS = 0.1
+BACKOFF_MAX_SECONDS = 30.0
+
+
+def backoff_seconds(attempt: int, retry_after_seconds: float | None = None) -> float:
+    """Return how long to wait before the next attempt: full jitter, at least what the backend asked for."""
+    ceiling = min(BACKOFF_MAX_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(attempt, 16))
+    jitter = random.uniform(0, ceiling)  # noqa: S311  # spreads load, hides nothing
+    return max(retry_after_seconds or 0.0, jitter)
+
+
+class Gate:
+    """Admits calls to one backend."""
+
+    def __init__(self, name: str, *, ceiling: int, adaptive: bool, clock: Clock) -> None:
+        self.name = name
+        self._clock = clock
+        self._ceiling = ceiling
+        self._limit = float(min(ceiling, 16) if adaptive else ceiling)
+        self.in_flight = 0
+        self.parked = 0
+        """Batch requests that wait for their next attempt without a slot."""
+        self._interactive: deque[asyncio.Future[None]] = deque()
+        self._batch: deque[asyncio.Future[None]] = deque()
+        self._failures = 0
+        self._closed_until = 0.0
+        self._decreased_at = float("-inf")
+        self._timer: asyncio.Task[None] | None = None
+        self.on_room: list[asyncio.Event] = []
+        """Set whenever a slot may have become free for batch work."""
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight now."""
+        return max(1, int(self._limit))
+
+    @property
+    def away(self) -> bool:
+        """True while the backend counts as not there."""
+        return self._failures >= AWAY_FAILURES
+
+    def has_room(self) -> bool:
+        """Tell whether a batch request could start now without overtaking anyone."""
+        crowded = self.parked >= PARKED_PER_SLOT * self.limit + PARKED_MIN
+        return not crowded and not self._interactive and not self._batch and self._free()
+
+    def take(self) -> None:
+        """Use a slot; the caller saw `has_room` in the same step."""
+        self.in_flight += 1
+        if self.away:
+            self._closed_until = self._clock.monotonic() + PROBE_SECONDS
+
+    @asynccontextmanager
+    async def slot(self, *, interactive: bool) -> AsyncIterator[None]:
+        """Wait for a slot and hold it."""
+        await self.acquire(interactive=interactive)
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def acquire(self, *, interactive: bool) -> None:
+        """Wait for a slot, interactive callers first."""
+        if self._free() and not self._interactive and (interactive or not self._batch):
+            self.take()
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._interactive if interactive else self._batch
+        queue.append(waiter)
+        self._arm()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.release()
+            with contextlib.suppress(ValueError):
+                queue.remove(waiter)
+            raise
+
+    def release(self) -> None:
+        """Give a slot back and let the next one in."""
+        self.in_flight -= 1
+        self._admit()
+
+    def succeeded(self) -> None:
+        """Hear that a call was answered: the backend is there and may get a little more."""
+        self._failures = 0
+        self._closed_until = 0.0
+        self._limit = min(float(self._ceiling), self._limit + 1.0 / max(1.0, self._limit))
+
+    def answered(self) -> None:
+        """Hear that the backend is there although the call failed."""
+        self._failures = 0
+
+    def failed(self, *, full: bool, retry_after_seconds: float | None) -> None:
+        """Hear that the backend is away or full."""
+        now = self._clock.monotonic()
+        self._failures = 0 if full else self._failures + 1
+        if full and now - self._decreased_at >= DECREASE_SECONDS:
+            self._decreased_at = now
+            self._limit = max(1.0, self._limit * DECREASE)
+        if self.away:
+            self._closed_until = max(self._closed_until, now + max(PROBE_SECONDS, retry_after_seconds or 0.0))
+
+    def _free(self) -> bool:
+        if self.away:
+            return self.in_flight < self.limit and self._clock.monotonic() >= self._closed_until
+        return self.in_flight < self.limit
+
+    def _admit(self) -> None:
+        while (self._interactive or self._batch) and self._free():
+            waiter = (self._interactive or self._batch).popleft()
+            if not waiter.done():
+                self.take()
+                waiter.set_result(None)
+        self._arm()
+        for event in self.on_room:
+            event.set()
+
+    def _arm(self) -> None:
+        """While the backend is away nothing else would wake those who wait for the next probe."""
+        if self.away and (self._timer is None or self._timer.done()):
+            self._timer = asyncio.get_running_loop().create_task(self._probe_later())
+
+    async def _probe_later(self) -> None:
+        await self._clock.sleep(max(0.01, self._closed_until - self._clock.monotonic()))
+        self._timer = None
+        self._admit()

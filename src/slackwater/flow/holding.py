@@ -1,0 +1,57 @@
+"""A shard in hand: its lease, what of it is on its way, and whether it may still be sent."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from slackwater.domain.batch import Lease
+from slackwater.flow.infer import Turn
+from slackwater.ports import Clock
+
+TRUSTED_SHARE = 5 / 6
+"""The share of a lease's time, counted from the start of its last renewal, in which sends are allowed (X5)."""
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """One leased shard of this worker."""
+
+    lease: Lease
+    backend: str
+    renewed_at: float
+    """Monotonic seconds when the last successful renewal was asked for."""
+    lease_seconds: float
+    clock: Clock
+    open: int
+    """Requests without a result."""
+    turns: set[Turn] = field(default_factory=set)
+    stopped_at: float | None = None
+    """Monotonic seconds when its batch was stopped: canceled, expired, or this worker is draining."""
+    lost: bool = False
+    """The lease has passed on: results are dropped."""
+
+    @property
+    def certain(self) -> bool:
+        """True while the lease is surely still ours, whatever happened to this process's time."""
+        return not self.lost and self.clock.monotonic() - self.renewed_at < self.lease_seconds * TRUSTED_SHARE
+
+    def may_send(self) -> bool:
+        """Tell whether a request of this shard may be sent at this instant (C2, T2, X1, X5)."""
+        return self.stopped_at is None and self.certain and self.clock.now() < self.lease.expires_at
+
+    def stop(self) -> None:
+        """Send nothing more; what is being answered goes on, what waits for its next attempt is let go."""
+        if self.stopped_at is None:
+            self.stopped_at = self.clock.monotonic()
+        self.abort(sending_too=False)
+
+    def lose(self) -> None:
+        """Drop everything: somebody else works on this shard now."""
+        self.lost = True
+        self.abort(sending_too=True)
+
+    def abort(self, *, sending_too: bool) -> None:
+        """Cancel turns."""
+        current = asyncio.current_task()
+        for turn in list(self.turns):
+            if turn.task is not None and turn.task is not current and (sending_too or not turn.sending):
+                turn.task.cancel()

@@ -1,0 +1,187 @@
+"""Infer: one request's way to its result: resolve, a slot at the backend, attempts, the line.
+
+A backend that is away or full costs the request nothing and the wait is unbounded (the batch's deadline ends it); what
+the request itself may have caused is tried a few times; what the backend refuses is a result at once (X7).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from slackwater.domain.batch import Lease
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
+from slackwater.domain.events import AttemptEnded, RequestResolved
+from slackwater.domain.ids import REQUEST, IdSource
+from slackwater.domain.limits import ATTEMPTS_MAX
+from slackwater.domain.model import Routes
+from slackwater.domain.result import ResultLine
+from slackwater.flow.gate import Gate, backoff_seconds
+from slackwater.flow.meter import meter
+from slackwater.flow.plan import MIXED
+from slackwater.flow.resolve import Resolved, resolve
+from slackwater.flow.schedule import Entry
+from slackwater.ports import Backend, Call, Clock, Listener
+from slackwater.wire.lines import errored_line, finish_message, succeeded_line
+
+
+class StoppedError(Exception):
+    """The request may not be sent any more: canceled, expired, or the lease is not certain (C2, T2, X5)."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One request's turn at being worked on."""
+
+    entry: Entry
+    lease: Lease
+    may_send: Callable[[], bool]
+    """Asked immediately before every send."""
+    gate: Gate | None
+    """The gate whose slot the turn holds; None while it holds none."""
+    sending: bool = False
+    """True from the first byte sent to the answer: such a turn is given a grace period when its batch is stopped."""
+    task: asyncio.Task[None] | None = field(default=None)
+
+
+class Infer:
+    """Carries turns through."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        backends: Mapping[str, Backend],
+        gates: Mapping[str, Gate],
+        clock: Clock,
+        ids: IdSource,
+        emit: Listener,
+    ) -> None:
+        self._routes = routes
+        self._backends = backends
+        self._gates = gates
+        self._clock = clock
+        self._ids = ids
+        self._emit = emit
+
+    def backend_of(self, model: str) -> str:
+        """Return the backend that serves a shard's model; `MIXED` where only each request can tell."""
+        route = self._routes.find(model) if model != MIXED else None
+        return route.backend if route is not None else MIXED
+
+    async def __call__(self, turn: Turn, on_answer: Callable[[], None]) -> ResultLine:
+        """Return the request's line; `on_answer` is called when its first attempt has come back.
+
+        Raises StoppedError when it may not be sent. The turn's slot is given back in every case.
+        """
+        started = self._clock.monotonic()
+        try:
+            line = await self._result(turn, on_answer)
+        finally:
+            on_answer()
+            _let_go(turn)
+        self._emit(
+            RequestResolved(
+                batch_id=turn.lease.batch_id,
+                model=line.model,
+                type=line.type,
+                seconds=self._clock.monotonic() - started,
+            )
+        )
+        return line
+
+    async def _result(self, turn: Turn, on_answer: Callable[[], None]) -> ResultLine:
+        request = turn.entry.request
+        model = turn.lease.shard.model
+        try:
+            resolved = resolve(memoryview(request.params), terms=turn.lease.terms, routes=self._routes, batch=True)
+            model = resolved.checked.model
+            message = await self._attempts(turn, resolved, on_answer)
+        except WireError as error:
+            line = errored_line(request.custom_id, error, self._ids.new(REQUEST))
+            return ResultLine(position=turn.entry.position, type="errored", line=line, model=model)
+        charge = meter(message, model=model, route=resolved.route, tier="batch")
+        finished = finish_message(message, model=model, service_tier="batch")
+        return ResultLine(
+            position=turn.entry.position,
+            type="succeeded",
+            line=succeeded_line(request.custom_id, finished),
+            model=model,
+            usage=charge.usage,
+            cost_nanousd=charge.cost_nanousd,
+        )
+
+    async def _attempts(self, turn: Turn, resolved: Resolved, on_answer: Callable[[], None]) -> dict[str, Any]:
+        """Send until there is an answer. Raises the WireError that becomes the result."""
+        route, checked = resolved.route, resolved.checked
+        gate, backend = self._gates[route.backend], self._backends[route.backend]
+        upstream = route.upstream_for(checked.model)
+        failures = sends = 0
+        while True:
+            if turn.gate is not gate:
+                await self._move(turn, gate)
+            if not turn.may_send():
+                raise StoppedError
+            sends += 1
+            call = Call(
+                params=checked.params,
+                upstream=upstream,
+                version=turn.lease.terms.version,
+                betas=turn.lease.terms.betas,
+                custom_id=turn.entry.request.custom_id,
+                attempt=sends,
+            )
+            try:
+                return await self._send(turn, gate, backend, call)
+            except BackendAwayError as away:
+                pause = backoff_seconds(sends, away.retry_after_seconds)
+            except AttemptFailedError as failed:
+                failures += 1
+                if failures >= ATTEMPTS_MAX:
+                    raise failed.error from failed
+                pause = backoff_seconds(failures)
+            on_answer()
+            _let_go(turn)
+            gate.parked += 1
+            try:
+                await self._clock.sleep(pause)
+            finally:
+                gate.parked -= 1
+
+    async def _send(self, turn: Turn, gate: Gate, backend: Backend, call: Call) -> dict[str, Any]:
+        """Make one attempt and tell the gate how it went."""
+        started = self._clock.monotonic()
+        outcome = "refused"
+        turn.sending = True
+        try:
+            message = await backend.infer(call)
+        except BackendAwayError as away:
+            outcome = "full" if away.full else "away"
+            gate.failed(full=away.full, retry_after_seconds=away.retry_after_seconds)
+            raise
+        except AttemptFailedError:
+            outcome = "failed"
+            gate.answered()
+            raise
+        except WireError:
+            gate.answered()
+            raise
+        else:
+            outcome = "ok"
+            gate.succeeded()
+            return message
+        finally:
+            turn.sending = False
+            self._emit(AttemptEnded(backend=gate.name, outcome=outcome, seconds=self._clock.monotonic() - started))
+
+    async def _move(self, turn: Turn, gate: Gate) -> None:
+        """Get a slot at the request's own backend, giving back one held elsewhere."""
+        _let_go(turn)
+        await gate.acquire(interactive=False)
+        turn.gate = gate
+
+
+def _let_go(turn: Turn) -> None:
+    if turn.gate is not None:
+        turn.gate.release()
+        turn.gate = None

@@ -1,0 +1,131 @@
+"""Interactive: synchronous `/v1/messages`, through the same gates as batch work and ahead of it.
+
+Somebody waits for the answer, so nothing is retried here: the client's SDK does that, and is told when.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from slackwater.domain.batch import Terms
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError
+from slackwater.domain.model import Route, Routes
+from slackwater.flow.gate import PROBE_SECONDS, Gate
+from slackwater.flow.meter import meter
+from slackwater.flow.resolve import resolve, resolve_count
+from slackwater.ports import Backend, Call, Clock, Ledger
+from slackwater.wire.lines import finish_message
+from slackwater.wire.params import Checked
+
+ESTIMATED_BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who asks, and under which terms."""
+
+    workspace_id: str
+    key_id: str
+    terms: Terms
+
+
+class Interactive:
+    """The steps behind `/v1/messages` and `/v1/messages/count_tokens`."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        backends: Mapping[str, Backend],
+        gates: Mapping[str, Gate],
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        self._routes = routes
+        self._backends = backends
+        self._gates = gates
+        self._ledger = ledger
+        self._clock = clock
+
+    def check(self, body: bytes, caller: Caller) -> Checked:
+        """Validate a body. Raises InvalidRequestError or NotFoundError."""
+        return resolve(body, terms=caller.terms, routes=self._routes, batch=False).checked
+
+    async def create(self, checked: Checked, caller: Caller) -> dict[str, Any]:
+        """Return the whole Message. Raises a WireError."""
+        route = self._route(checked)
+        async with self._passing(route) as backend:
+            message = await backend.infer(_call(checked, caller, route))
+        finished = finish_message(message, model=checked.model, service_tier="standard")
+        await self._charge(finished, checked, caller, route)
+        return finished
+
+    async def stream(self, checked: Checked, caller: Caller) -> AsyncIterator[dict[str, Any]]:
+        """Yield the stream's events (contract §7.1). Raises a WireError, before the first event or after it."""
+        route = self._route(checked)
+        usage: dict[str, Any] = {}
+        async with self._passing(route) as backend:
+            async for event in backend.stream(_call(checked, caller, route)):
+                yield _named(event, checked.model, usage)
+        await self._charge({"usage": usage}, checked, caller, route)
+
+    async def count_tokens(self, body: bytes, caller: Caller) -> tuple[int, bool]:
+        """Return the input's tokens and whether the figure is an estimate of ours (the backend has no count)."""
+        resolved = resolve_count(body, terms=caller.terms, routes=self._routes)
+        backend = self._backends[resolved.route.backend]
+        try:
+            counted = await backend.count_tokens(_call(resolved.checked, caller, resolved.route))
+        except (BackendAwayError, AttemptFailedError):
+            counted = None
+        if counted is not None:
+            return counted, False
+        return max(1, len(body) // ESTIMATED_BYTES_PER_TOKEN), True
+
+    def _route(self, checked: Checked) -> Route:
+        route = self._routes.find(checked.model)
+        if route is None:  # `check` saw it
+            message = f"no route for {checked.model}"
+            raise LookupError(message)
+        return route
+
+    @asynccontextmanager
+    async def _passing(self, route: Route) -> AsyncIterator[Backend]:
+        """Hold a slot, and turn what backends raise into what the client is told."""
+        gate = self._gates[route.backend]
+        if gate.away and not gate.has_room():
+            raise OverloadedError(retry_after_seconds=PROBE_SECONDS)
+        async with gate.slot(interactive=True):
+            try:
+                yield self._backends[route.backend]
+            except BackendAwayError as away:
+                gate.failed(full=away.full, retry_after_seconds=away.retry_after_seconds)
+                raise OverloadedError(retry_after_seconds=away.retry_after_seconds) from away
+            except AttemptFailedError as failed:
+                gate.answered()
+                raise failed.error from failed
+            gate.succeeded()
+
+    async def _charge(self, message: dict[str, Any], checked: Checked, caller: Caller, route: Route) -> None:
+        charge = meter(message, model=checked.model, route=route, tier="standard")
+        await self._ledger.charge(caller.workspace_id, "standard", charge, self._clock.now())
+
+
+def _call(checked: Checked, caller: Caller, route: Route) -> Call:
+    return Call(
+        params=checked.params,
+        upstream=route.upstream_for(checked.model),
+        version=caller.terms.version,
+        betas=caller.terms.betas,
+    )
+
+
+def _named(event: dict[str, Any], model: str, usage: dict[str, Any]) -> dict[str, Any]:
+    """Let `message_start` carry the client's model name, and gather the usage of the whole message."""
+    if event.get("type") == "message_start":
+        message = {**event["message"], "model": model}
+        usage.update(message.get("usage") or {})
+        return {**event, "message": message}
+    if event.get("type") == "message_delta":
+        usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+    return event

@@ -1,0 +1,109 @@
+"""Resolve: from the stored bytes of a request to what a backend gets, or why it gets nothing (contract §4.1).
+
+Everything that depends on the request alone is decided here: its validity under the terms of its batch, the model's
+route and limits, and the sources it refers to. The same step serves `/v1/messages`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slackwater.domain.batch import Terms
+from slackwater.domain.errors import InvalidRequestError, NotFoundError
+from slackwater.domain.model import Route, Routes
+from slackwater.wire.params import Checked, ParamsError, check_count_tokens, check_messages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """A request ready to be sent."""
+
+    checked: Checked
+    route: Route
+
+
+def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> Resolved:
+    """Check a Messages body and find its route.
+
+    Raises InvalidRequestError, or NotFoundError for an unknown model or file; inside a batch either becomes the
+    request's own result (S8).
+    """
+    checked, route = _check(body, terms=terms, routes=routes, batch=batch)
+    if route.max_tokens is not None and checked.max_tokens > route.max_tokens:
+        message = (
+            f"max_tokens: {checked.max_tokens} > {route.max_tokens}, "
+            f"which is the maximum allowed number of output tokens for {checked.model}"
+        )
+        raise InvalidRequestError(message)
+    _check_profile(checked.params, terms)
+    _check_sources(checked.params, route, checked.model)
+    return Resolved(checked=checked, route=route)
+
+
+def resolve_count(body: bytes, *, terms: Terms, routes: Routes) -> Resolved:
+    """Check a token-counting body and find its route; raises as `resolve` does."""
+    try:
+        checked = check_count_tokens(body, version=terms.version, betas=terms.betas)
+    except ParamsError as error:
+        raise InvalidRequestError(error.message, details=error.details) from None
+    route = _route(checked.model, routes)
+    _check_sources(checked.params, route, checked.model)
+    return Resolved(checked=checked, route=route)
+
+
+def _check(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> tuple[Checked, Route]:
+    try:
+        checked = check_messages(body, version=terms.version, betas=terms.betas, batch=batch, allow_sampling=True)
+        route = _route(checked.model, routes)
+        if not route.allow_sampling and not _SAMPLING.isdisjoint(checked.params):
+            check_messages(body, version=terms.version, betas=terms.betas, batch=batch)
+    except ParamsError as error:
+        raise InvalidRequestError(error.message, details=error.details) from None
+    return checked, route
+
+
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+
+
+def _route(model: str, routes: Routes) -> Route:
+    route = routes.find(model)
+    if route is None:
+        raise NotFoundError(f"model: {model}")
+    return route
+
+
+def _check_profile(params: Mapping[str, Any], terms: Terms) -> None:
+    profile = params.get("user_profile_id")
+    if profile is not None and terms.user_profile_id is not None and profile != terms.user_profile_id:
+        message = "user_profile_id: does not agree with the anthropic-user-profile-id header of the call"
+        raise InvalidRequestError(message)
+
+
+def _check_sources(params: Mapping[str, Any], route: Route, model: str) -> None:
+    """Refuse what cannot be honoured instead of dropping it (invariant 10)."""
+    for path, block in _blocks(params):
+        kind = block.get("type")
+        if kind == "image" and not route.vision:
+            raise InvalidRequestError(f"{path}: {model} does not accept images")
+        source = block.get("source")
+        if kind not in {"image", "document"} or not isinstance(source, dict):
+            continue
+        if source.get("type") == "file":
+            raise NotFoundError(f"File `{source.get('file_id')}` not found.")
+        if source.get("type") == "url":
+            message = f"{path}.{kind}.source: url sources are not fetched by this server; send the content itself"
+            raise InvalidRequestError(message)
+
+
+def _blocks(params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every content block with its path, those inside tool results included."""
+    for index, message in enumerate(params.get("messages", ())):
+        content = message.get("content")
+        if not isinstance(content, list):
+            continue
+        for number, block in enumerate(content):
+            path = f"messages.{index}.content.{number}"
+            yield path, block
+            if block.get("type") == "tool_result" and isinstance(block.get("content"), list):
+                inner = block["content"]
+                yield from ((f"{path}.tool_result.content.{at}", part) for at, part in enumerate(inner))

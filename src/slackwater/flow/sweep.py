@@ -1,0 +1,116 @@
+"""Sweep: what time brings. Close stopped batches, archive old ones, compact results, remove what nothing refers to.
+
+Closing runs in every process, under the shards' own leases; the rest in one process at a time.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from slackwater.domain.errors import StoreUnavailableError
+from slackwater.flow.close import Closer
+from slackwater.flow.deliver import Delivery
+from slackwater.ports import Blobs, Clock, Compaction, SweepStore
+
+ROUND_SECONDS = 1.0
+HOLD_SECONDS = 15.0
+ORPHAN_ROUND_SECONDS = 600.0
+ORPHAN_AGE = timedelta(hours=1)
+"""Bytes younger than this may belong to a create or a flush that has not been committed yet (D2)."""
+BATCHES_PER_ROUND = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOptions:
+    """How long things are kept."""
+
+    holder: str
+    results_kept: timedelta
+    """Counted from `created_at` (contract §5)."""
+    spool: Path
+    """Where unfinished uploads and compactions lie."""
+
+
+class Sweeper:
+    """Runs the rounds."""
+
+    def __init__(self, *, store: SweepStore, blobs: Blobs, clock: Clock, closer: Closer, options: SweepOptions) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._closer = closer
+        self._options = options
+        self._orphans_at = float("-inf")
+        self.wake = asyncio.Event()
+        """Set to have a round now."""
+
+    async def run(self) -> None:
+        """Sweep until canceled."""
+        while True:
+            with suppress(StoreUnavailableError, OSError):
+                await self.round()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), ROUND_SECONDS)
+            self.wake.clear()
+
+    async def round(self) -> None:
+        """Do everything that is due."""
+        while await self._closer.close_some():
+            pass
+        now = self._clock.now()
+        if not await self._store.hold(self._options.holder, now, now + timedelta(seconds=HOLD_SECONDS)):
+            return
+        await self._store.high_water(now)
+        await self._archive()
+        await self._compact()
+        if self._clock.monotonic() - self._orphans_at >= ORPHAN_ROUND_SECONDS:
+            self._orphans_at = self._clock.monotonic()
+            await self._store.forget_creates(now)
+            await self._remove_orphans()
+
+    async def _archive(self) -> None:
+        now = self._clock.now()
+        while keys := await self._store.archive_due(now, now - self._options.results_kept, limit=BATCHES_PER_ROUND):
+            for key in keys:
+                await self._blobs.delete(key)
+
+    async def _compact(self) -> None:
+        for compaction in await self._store.fragmented(limit=BATCHES_PER_ROUND):
+            await self._join(compaction)
+
+    async def _join(self, compaction: Compaction) -> None:
+        """Write an ended batch's results into one blob, byte for byte as they are delivered already (R1)."""
+        length = sum(part.length for part in compaction.ranges)
+
+        async def moved() -> tuple[()]:
+            return ()
+
+        delivery = Delivery(length=length, etag="", ranges=compaction.ranges, blobs=self._blobs, locate=moved)
+        path = self._options.spool / f"{compaction.batch_id}.joined"
+        try:
+            with path.open("wb") as file:  # page-cache writes of at most 1 MiB
+                async for piece in delivery.body():
+                    file.write(piece)
+            key = f"results/{compaction.batch_id}/joined"
+            await self._blobs.put_file(key, path)
+        finally:
+            path.unlink(missing_ok=True)
+        if await self._store.compacted(compaction.batch_id, key, length):
+            for part in {part.blob_key for part in compaction.ranges}:
+                await self._blobs.delete(part)
+        else:
+            await self._blobs.delete(key)
+
+    async def _remove_orphans(self) -> None:
+        """Remove bytes that no row refers to: what crashes left between a put and its transaction."""
+        before = self._clock.now() - ORPHAN_AGE
+        for prefix in ("requests/", "results/"):
+            keys = await self._blobs.keys(prefix, older_than=before)
+            for start in range(0, len(keys), 500):
+                some = keys[start : start + 500]
+                known = await self._store.referenced(some)
+                for key in some:
+                    if key not in known:
+                        await self._blobs.delete(key)
