@@ -39,7 +39,10 @@ def test_the_innermost_layers_need_nothing_but_python() -> None:
 
 
 def test_the_words_and_ports_do_no_input_or_output() -> None:
-    """They are values and rules. (Ids draw from `os.urandom`, and a `Path` in a port is a name, not a file.)"""
+    """They are values and rules.
+
+    (Ids draw from `os.urandom`, and a `Path` in a port is a name, not a file.)
+    """
     outside = {"asyncio", "io", "socket", "logging", "subprocess", "tempfile", "sqlite3", "json"}
     found = {
         f"{source.module} imports {name}"

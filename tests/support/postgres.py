@@ -10,7 +10,6 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import pytest
+from support.server import free_port
 
 ICU_SINCE_VERSION: Final = 15
 """From here on initdb knows `--locale-provider`. A linguistic order in the tests finds a forgotten `COLLATE "C"`."""
@@ -54,7 +54,7 @@ class PostgresServer:
         directory = Path(tempfile.mkdtemp(prefix="slackwater-postgres-"))
         if account:
             os.chown(directory, account.pw_uid, account.pw_gid)
-        port = _free_port()
+        port = free_port()
         guardian = subprocess.Popen(
             ["/bin/sh", "-c", GUARDIAN, "postgres-guardian", str(directory), *_options(directory, port, fsync=fsync)],
             stdin=subprocess.PIPE,
@@ -188,10 +188,3 @@ def _account() -> pwd.struct_passwd | None:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return pwd.getpwnam("postgres" if "postgres" in names else "nobody")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

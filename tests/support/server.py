@@ -1,0 +1,88 @@
+"""A slackwater server as its users start it: a process of its own, a configuration file, an empty data directory."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from support.waiting import until
+
+API_KEY: Final = "test-key-of-the-first-workspace"
+STOP_SECONDS: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningServer:
+    """One `slackwater serve`, ready for requests."""
+
+    url: str
+    """Base URL without a trailing slash."""
+    api_key: str
+    data: Path
+    log: Path
+    """What it wrote to stderr and stdout."""
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, directory: Path, config: str) -> Self:
+        """Start a server with its files in `directory` and wait until it is healthy.
+
+        Raises RuntimeError with its log when it ends instead.
+        """
+        port = free_port()
+        (directory / "slackwater.toml").write_text(config, encoding="utf-8")
+        log = directory / "server.log"
+        command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
+        # What the machine is set up with must not steer the server under test.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLACKWATER_", "ANTHROPIC_"))}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [*command, "--data", "data", "--host", "127.0.0.1", "--port", str(port)],
+                cwd=directory,
+                env=environment | {"SLACKWATER_API_KEY": API_KEY},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        server = cls(url=f"http://127.0.0.1:{port}", api_key=API_KEY, data=directory / "data", log=log, process=process)
+        try:
+            until(server._answers)
+        except (RuntimeError, TimeoutError):
+            server.stop()
+            raise
+        return server
+
+    def stop(self) -> int:
+        """Stop it as systemd would; return its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            message = f"slackwater serve ended with {self.process.returncode}:\n{self.log.read_text('utf-8')}"
+            raise RuntimeError(message)
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.url.rsplit(":", 1)[1]), timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
