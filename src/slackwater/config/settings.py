@@ -3,10 +3,11 @@
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable
+import typing
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -248,6 +249,26 @@ class LogSettings(_Section):
     """Least severe message that is written."""
 
 
+class Engine(Protocol):
+    """An inference server that was found running."""
+
+    @property
+    def kind(self) -> str:
+        """What it is: `vllm`, `ollama`, …."""
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+
+    @property
+    def protocol(self) -> str:
+        """`anthropic` or `openai`."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The model names it offers."""
+
+
 class Settings(_Section):
     """Everything that can be configured."""
 
@@ -282,10 +303,45 @@ class Settings(_Section):
             return Routes(routes=(Route(id="*", backend=self.backends[0].name),))
         return Routes(routes=tuple(model.route() for model in self.models))
 
+    def with_engines(self, found: Sequence[Engine]) -> Self:
+        """Return settings connected to engines that run on this machine, or to the simulator when there are none.
+
+        Every model they offer gets its own name, the first engine's first model also every other name.
+        """
+        if not found:
+            return self.model_copy(
+                update={"backends": (SimulatedBackendSettings(name="simulated", protocol="simulated"),)}
+            )
+        backends: list[AnthropicBackendSettings | OpenAIBackendSettings] = []
+        models: dict[str, ModelSettings] = {}
+        for number, engine in enumerate(found):
+            name = engine.kind if engine.kind not in {one.kind for one in found[:number]} else f"{engine.kind}-{number}"
+            backends.append(_backend(name, engine))
+            for model in engine.models:
+                models.setdefault(model, ModelSettings(id=model, backend=name))
+        fallback = next(iter(models), None)
+        rest = ModelSettings(id="*", backend=models[fallback].backend if fallback else backends[0].name)
+        return self.model_copy(
+            update={
+                "backends": tuple(backends),
+                "models": (*models.values(), rest.model_copy(update={"upstream": fallback})),
+            }
+        )
+
     @property
     def control_socket(self) -> Path:
         """Where a running server of this data directory listens for administrative commands."""
         return self.storage.data_dir / "control.sock"
+
+
+def _backend(name: str, engine: Engine) -> AnthropicBackendSettings | OpenAIBackendSettings:
+    if engine.protocol == "anthropic":
+        return AnthropicBackendSettings(name=name, protocol="anthropic", url=engine.url)
+    known = typing.get_args(OpenAIBackendSettings.model_fields["flavour"].annotation)
+    flavour = engine.kind.lower().replace(".", "").replace("_", "")
+    return OpenAIBackendSettings(
+        name=name, protocol="openai", url=engine.url, flavour=flavour if flavour in known else "auto"
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

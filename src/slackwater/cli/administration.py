@@ -1,0 +1,52 @@
+"""Administrative commands: through the server that runs on the data, or directly when none does."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from slackwater.cli.exits import Failure
+from slackwater.cli.options import environment
+
+
+def settings_of(config: Path | None, data: Path | None, server: dict[str, object] | None = None) -> Any:  # noqa: ANN401  # Settings; importing it here would slow every command
+    """Load the settings a command works on. Raises Failure with every mistake in them."""
+    from slackwater.config import ConfigError, load  # noqa: PLC0415  # pydantic is not for client commands
+
+    if data is not None:
+        data = data.expanduser()
+    try:
+        return load(config, environment(), {"storage": {"data_dir": data}, "server": server or {}})
+    except ConfigError as error:
+        raise Failure(
+            str(error), next_step="correct the configuration; `slackwater doctor` checks it without starting anything"
+        ) from None
+
+
+def administer(config: Path | None, data: Path | None, method: str, **params: object) -> dict[str, Any]:
+    """Carry out one administrative method (slackwater.api.control) and return its result. Raises Failure."""
+    from slackwater.domain.errors import WireError  # noqa: PLC0415  # together with what follows
+
+    settings = settings_of(config, data)
+    given = {name: value for name, value in params.items() if value is not None}
+    try:
+        return asyncio.run(_administer(settings, method, given))
+    except WireError as error:
+        raise Failure(error.message) from None
+
+
+async def _administer(settings: Any, method: str, params: dict[str, object]) -> dict[str, Any]:  # noqa: ANN401  # Settings
+    from slackwater.api.control import ControlUnavailableError, admin_handlers, call  # noqa: PLC0415  # see above
+
+    try:
+        return await call(settings.control_socket, method, params)
+    except ControlUnavailableError:
+        pass
+    from slackwater.main import open_admin  # noqa: PLC0415  # only without a server
+
+    if settings.storage.database == "sqlite" and not settings.storage.data_dir.is_dir():
+        raise Failure(
+            f"there is no data directory at {settings.storage.data_dir}",
+            next_step="name it with --data, or make one with `slackwater serve`",
+        )
+    async with open_admin(settings) as keys:
+        return await admin_handlers(keys)[method](params)

@@ -1,0 +1,101 @@
+"""`slackwater serve`: the server, and what its first words are."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from slackwater.cli.administration import settings_of
+from slackwater.cli.exits import Failure
+from slackwater.cli.options import data_options, environment
+from slackwater.cli.output import message, styled
+
+if TYPE_CHECKING:
+    from slackwater.config import Settings
+
+SIMULATED = "nothing is connected: a SIMULATOR answers, there is no language model behind it"
+
+
+@click.command()
+@data_options
+@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port [default: 8321]; 0 takes a free one.")
+def serve(config: Path | None, data: Path | None, host: str | None, port: int | None) -> None:
+    """Run the server: the API, and the work on batches.
+
+    The first start in an empty data directory makes a workspace and one API key, shown once (SLACKWATER_API_KEY chooses
+    its value). Without a configuration, inference servers found on this machine are used.
+    """
+    from slackwater.config import ConfigError  # noqa: PLC0415  # pydantic is not for client commands
+    from slackwater.main import serve as run  # noqa: PLC0415  # likewise the whole server
+
+    settings = settings_of(config, data, {"host": host, "port": port})
+    if not settings.backends:
+        settings = _with_engines(settings)
+    try:
+        asyncio.run(run(settings, on_ready=_announce))
+    except ConfigError as error:
+        raise Failure(str(error)) from None
+    except OSError as problem:
+        raise Failure(
+            f"the server cannot start: {problem.strerror or problem}",
+            next_step="choose another --port, --host or --data",
+        ) from None
+
+
+def _with_engines(settings: "Settings") -> "Settings":
+    """Connect what runs on this machine, or the simulator, and say so."""
+    from slackwater.backends.detect import detect  # noqa: PLC0415  # only without configured backends
+
+    found = asyncio.run(detect())
+    if not found:
+        message(f"** {SIMULATED} **")
+        message("   connect an inference server with [[backends]] in a --config file; `slackwater doctor` writes one")
+    for engine in found:
+        message(f"connected: {engine.kind} at {engine.url} ({', '.join(engine.models) or 'no models'})")
+    connected = settings.with_engines(found)
+    if found and connected.models and connected.models[-1].upstream:
+        message(f"every other model name is served by {connected.models[-1].upstream}")
+    return connected
+
+
+def _announce(base_url: str, first_key: str | None) -> None:
+    """Say that the server is ready; called once it is."""
+    if styled():
+        _announce_richly(base_url, first_key)
+        return
+    message(f"slackwater is ready at {base_url}")
+    if first_key is not None and not environment().get("SLACKWATER_API_KEY"):
+        message(f"API key, shown this once: {first_key}")
+
+
+def _announce_richly(base_url: str, first_key: str | None) -> None:
+    from rich.console import Console  # noqa: PLC0415  # only on a terminal
+    from rich.panel import Panel  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=sys.stderr)
+    text = Text.assemble(("slackwater is ready at ", "bold"), (base_url, "bold cyan"))
+    shown = first_key or "…your key…"
+    if first_key is not None and not environment().get("SLACKWATER_API_KEY"):
+        text.append("\n\nAPI key, shown this once:\n")
+        text.append(first_key, "bold green")
+    console.print(Panel(text, expand=False))
+    # Outside the panel: what is to be pasted must not have a frame around it.
+    console.print(snippet(base_url, shown), highlight=False, markup=False, soft_wrap=True)
+
+
+def snippet(base_url: str, key: str) -> str:
+    """Return Python that sends a first batch through the official SDK."""
+    return f"""\
+from anthropic import Anthropic
+
+client = Anthropic(base_url="{base_url}", api_key="{key}")
+batch = client.messages.batches.create(requests=[{{
+    "custom_id": "hello",
+    "params": {{"model": "any", "max_tokens": 64, "messages": [{{"role": "user", "content": "Hello"}}]}},
+}}])
+print(batch.id, batch.processing_status)
+"""
