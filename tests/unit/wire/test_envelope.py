@@ -56,7 +56,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize(("data", "sentence"), SENTENCES)
 def test_a_wrong_envelope_is_refused_with_the_culprit_named(data: bytes, sentence: str) -> None:
-    """Section 16 rows 10 and 11: the envelope is judged at once, a trailing newline is no custom_id, twins are named."""
+    """Section 16 rows 10 and 11: the envelope is judged at once, a newline is no part of an id, twins are named."""
     assert refusal(data) == sentence
 
 
