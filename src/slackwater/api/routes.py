@@ -1,0 +1,90 @@
+"""The table of endpoints: it drives the router, the 405s and the OpenAPI document."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from starlette.types import Scope
+
+from slackwater.api.context import Answer, Context
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """One method of one path."""
+
+    method: str
+    path: str
+    """Template: segments in braces are parameters."""
+    handle: Callable[[Context], Awaitable[Answer]]
+    summary: str
+    answers: str
+    """Name of the object answered with, in the OpenAPI document, or a media type."""
+    query: tuple[str, ...] = ()
+    """Names of the query parameters."""
+    body: bool = False
+    """Whether it takes a JSON body."""
+    public: bool = False
+    """Whether it is served without a key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """What a path leads to."""
+
+    methods: Mapping[str, Endpoint]
+    """By method, HEAD beside GET."""
+    parameters: Mapping[str, str]
+
+    @property
+    def allow(self) -> str:
+        """The `Allow` header."""
+        return ", ".join(sorted(self.methods))
+
+
+class Router:
+    """Finds endpoints by the path as it was sent, so that `%2F` in a parameter is not a separator (contract §7.3)."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._paths: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            methods = self._paths.setdefault(tuple(endpoint.path.split("/")[1:]), {})
+            methods[endpoint.method] = endpoint
+            if endpoint.method == "GET":
+                methods["HEAD"] = endpoint
+
+    def find(self, segments: list[str]) -> Match | None:
+        """Return what a path leads to; None for nothing. Literal segments win over parameters."""
+        exact = self._paths.get(tuple(segments))
+        if exact is not None and not any(map(_is_parameter, segments)):
+            return Match(methods=exact, parameters={})
+        for template, methods in self._paths.items():
+            parameters = _parameters(template, segments)
+            if parameters is not None:
+                return Match(methods=methods, parameters=parameters)
+        return None
+
+
+def segments(scope: Scope) -> list[str]:
+    """Split the path as it was sent and decode each part; one trailing slash is no part of it."""
+    raw = scope.get("raw_path") or quote(scope["path"]).encode()
+    parts = [unquote_to_bytes(part).decode("utf-8", "replace") for part in raw.split(b"/")[1:]]
+    return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
+
+
+def _parameters(template: tuple[str, ...], given: list[str]) -> dict[str, str] | None:
+    if len(template) != len(given):
+        return None
+    parameters = {}
+    for expected, part in zip(template, given, strict=True):
+        if _is_parameter(expected):
+            if not part.isprintable() or not part:  # a control character is in no id, and PostgreSQL refuses NUL
+                return None
+            parameters[expected[1:-1]] = part
+        elif expected != part:
+            return None
+    return parameters
+
+
+def _is_parameter(segment: str) -> bool:
+    return segment.startswith("{")

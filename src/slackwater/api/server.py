@@ -1,0 +1,103 @@
+"""The HTTP server: uvicorn with our settings and our way to stop."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from slackwater.api.app import App
+from slackwater.api.connection import connection_class
+from slackwater.api.presence import dismiss
+
+GRACEFUL_SECONDS = 30  # L4: answers in progress get this long after a stop
+KEEP_ALIVE_SECONDS = 5  # B2
+BACKLOG = 2048
+
+
+async def serve(
+    app: App,
+    *,
+    host: str,
+    port: int,
+    uds: Path | None = None,
+    on_started: Callable[[str, int], None],
+    graceful_seconds: int = GRACEFUL_SECONDS,
+) -> None:
+    """Serve until `app.stop()`, then let answers in progress finish. Signals are the caller's business.
+
+    `on_started` gets the address and the real port (`port=0` picks a free one; with `uds` the path and 0). Raises
+    OSError when the address cannot be had. Canceling the call stops at once.
+    """
+    listener = await _listen(host, port, uds)
+    address = (str(uds), 0) if uds is not None else listener.getsockname()[:2]
+    server = _Server(_config(app, graceful_seconds), lambda: on_started(*address))
+    stopper = asyncio.create_task(_stop_with(app, server))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        app.stop()
+        listener.close()
+        await dismiss(stopper, *server.server_state.tasks)
+        _remove(uds)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone: workers and the store have to stop in order too."""
+        yield
+
+
+def _config(app: App, graceful_seconds: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=connection_class(app.new_id),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # only what trusted proxies say is read, in address.py
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=graceful_seconds,
+    )
+
+
+async def _stop_with(app: App, server: uvicorn.Server) -> None:
+    await app.stopping.wait()
+    server.should_exit = True
+
+
+async def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
+    """Bind ourselves: uvicorn would end the process where we want an OSError."""
+    if uds is not None:
+        return _bind_path(uds)
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return socket.create_server(address, family=family, backlog=BACKLOG)
+
+
+def _bind_path(path: Path) -> socket.socket:
+    _remove(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    return listener
+
+
+def _remove(path: Path | None) -> None:
+    if path is not None:
+        path.unlink(missing_ok=True)

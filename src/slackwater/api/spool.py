@@ -1,0 +1,99 @@
+"""A body on its way to disk: private, measured, hashed, and gone again unless a step takes it over."""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from slackwater.api.body import pieces
+from slackwater.api.context import Context
+from slackwater.domain.errors import OverloadedError
+from slackwater.domain.limits import MIB
+
+WRITE_BYTES = MIB
+"""Gathered before a write: large enough that the hop to a thread is small beside it."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spool:
+    """A received body."""
+
+    path: Path
+    digest: bytes
+    """SHA-256 of the decoded body."""
+    length: int
+    """Decoded bytes."""
+
+
+class _Writer:
+    """Hashes and writes in threads; the lock keeps a close from pulling the file away under a write."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._lock = Lock()
+        self._hash = hashlib.sha256()
+        self.length = 0
+
+    def write(self, pieces: list[bytes]) -> None:
+        with self._lock:
+            for piece in pieces:
+                self._hash.update(piece)
+                view = memoryview(piece)
+                while view and self._descriptor is not None:
+                    view = view[os.write(self._descriptor, view) :]
+                self.length += len(piece)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+@asynccontextmanager
+async def spooled(context: Context, bytes_max: int) -> AsyncIterator[Spool]:
+    """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
+
+    Raises what `pieces` raises, and OverloadedError when the disk is full (P4).
+    """
+    path = context.services.spool_dir / f"{context.request_id}.json"
+    try:
+        yield await _receive(context, path, bytes_max)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _receive(context: Context, path: Path, bytes_max: int) -> Spool:
+    try:
+        writer = _Writer(path)
+        try:
+            await _fill(writer, context, bytes_max)
+        finally:
+            writer.close()
+    except OSError as error:
+        if error.errno in _FULL:
+            message = "Storage is full"
+            raise OverloadedError(message, should_retry=False) from error
+        raise
+    return Spool(path=path, digest=writer.digest(), length=writer.length)
+
+
+async def _fill(writer: _Writer, context: Context, bytes_max: int) -> None:
+    gathered: list[bytes] = []
+    waiting = 0
+    async for piece in pieces(context, bytes_max):
+        gathered.append(piece)
+        waiting += len(piece)
+        if waiting >= WRITE_BYTES:
+            await asyncio.to_thread(writer.write, gathered)
+            gathered, waiting = [], 0
+    await asyncio.to_thread(writer.write, gathered)
