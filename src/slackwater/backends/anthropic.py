@@ -3,7 +3,7 @@
 The body passes through unchanged apart from `model` and `stream`; the answer is checked and filled in.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -72,7 +72,7 @@ class AnthropicBackend:
         answer = await self._http.post("/v1/messages", body, model=_client_model(call), headers=_headers(call))
         return checked_message(answer, new_id=self._new_id)
 
-    async def stream(self, call: Call) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`, their order checked."""
         model = _client_model(call)
         order = StreamOrder(new_id=self._new_id)

@@ -104,6 +104,13 @@ class HTTPClient:
                 for event in _feed(reader, piece):
                     yield event
 
+    async def reopen(self, *, keepalive: bool) -> None:
+        """Change whether connections are used again, while no call is under way."""
+        if keepalive != self._keepalive:
+            self._keepalive = keepalive
+            await self.close()
+            self._session = None
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:

@@ -1,0 +1,188 @@
+"""Any server that speaks `/v1/chat/completions`: vLLM, SGLang, llama.cpp, Ollama, LM Studio, a hosted API."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+from slackwater.backends.events import assembled
+from slackwater.backends.http import HTTPClient
+from slackwater.backends.listing import listed_models, owner_of_models
+from slackwater.backends.message import NewId
+from slackwater.backends.openai.options import Options, options_by_owner
+from slackwater.backends.openai.request import chat_request, ends_with_assistant
+from slackwater.backends.openai.response import Asked, message_of
+from slackwater.backends.openai.stream import ChunkReader
+from slackwater.backends.refusals import broken, complaint_of, decode, told
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
+from slackwater.ports import Call
+
+_COMPLETIONS = "/v1/chat/completions"
+_NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
+_OVERLOADED = frozenset({"429", "503", "529"})
+
+
+class OpenAIBackend:
+    """A Backend over chat completions, translated both ways."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        new_id: NewId,
+        wall: Callable[[], datetime],
+        api_key: str | None = None,
+        timeout_seconds: float = 600.0,
+        options: Options | None = None,
+    ) -> None:
+        """Take the base `url`, with or without `/v1`; without `options` the server is asked who it is."""
+        self._name = name
+        self._new_id = new_id
+        self._options = options or Options()
+        self._settled = self._options.flavour != "auto"
+        self._asking = asyncio.Lock()
+        self._http = HTTPClient(
+            name=name,
+            url=url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout_seconds=timeout_seconds,
+            wall=wall,
+            keepalive=self._settled and self._options.keepalive,
+        )
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._name
+
+    async def infer(self, call: Call) -> dict[str, Any]:
+        """Return the whole Message (S7). Raises what a Backend may raise."""
+        options = await self._known_options()
+        if options.always_stream:
+            async with aclosing(self.stream(call)) as events:
+                return await assembled(events, new_id=self._new_id)
+        asked = self._asked(call, options)
+        body = chat_request(call.params, upstream=call.upstream, options=options)
+        completion = await self._http.post(_COMPLETIONS, body, model=asked.model)
+        _check_error(completion, model=asked.model)
+        return message_of(completion, asked)
+
+    async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the events from `message_start` to `message_stop`."""
+        options = await self._known_options()
+        asked = self._asked(call, options)
+        reader = ChunkReader(asked=asked)
+        body = chat_request(call.params, upstream=call.upstream, options=options) | _streaming(options)
+        done = False
+        async with aclosing(self._http.events(_COMPLETIONS, body, model=asked.model)) as received:
+            async for sent in received:
+                if sent.data == "[DONE]":
+                    done = True
+                    break
+                chunk = decode(sent.data)
+                _check_error(chunk, model=asked.model)
+                for event in reader.feed(chunk):
+                    yield event
+        for event in reader.end(done=done):
+            yield event
+
+    async def count_tokens(self, call: Call) -> int | None:
+        """Ask the server's tokenizer; None where it has none to ask, or where images would go uncounted."""
+        options = await self._known_options()
+        if options.tokenize is None:
+            return None
+        body = chat_request(call.params, upstream=call.upstream, options=options)
+        if any(isinstance(message["content"], list) for message in body["messages"]):
+            return None
+        kept: dict[str, Any] = {
+            key: body[key] for key in ("model", "messages", "tools", "chat_template_kwargs") if key in body
+        }
+        if options.tokenize == "messages":
+            return _counted(await self._ask("/tokenize", kept | {"add_generation_prompt": True}, call), "count")
+        applied = await self._ask("/apply-template", kept, call)
+        prompt = applied.get("prompt") if isinstance(applied, dict) else None
+        if not isinstance(prompt, str):
+            return None
+        asked = {"content": prompt, "add_special": True, "parse_special": True}
+        return _counted(await self._ask("/tokenize", asked, call), "tokens")
+
+    async def models(self) -> list[str]:
+        """Return the model names of `/v1/models`."""
+        return listed_models(await self._http.get("/v1/models"))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._http.close()
+
+    async def _known_options(self) -> Options:
+        """Return the options, asking the server who it is once; one that has no list of models gets cautious ones."""
+        if self._settled:
+            return self._options
+        async with self._asking:
+            if not self._settled:
+                try:
+                    owner = owner_of_models(await self._http.get("/v1/models"))
+                except (AttemptFailedError, WireError):
+                    owner = ""
+                self._options = options_by_owner(owner, pass_urls=self._options.pass_urls)
+                await self._http.reopen(keepalive=self._options.keepalive)
+                self._settled = True
+        return self._options
+
+    async def _ask(self, path: str, body: dict[str, Any], call: Call) -> Any:  # noqa: ANN401  # JSON is any value
+        answer = await self._http.exchange("POST", path, body)
+        if answer.status in _NO_SUCH_ENDPOINT:
+            return None
+        return self._http.accept(answer, model=_client_model(call))
+
+    def _asked(self, call: Call, options: Options) -> Asked:
+        repeated = options.prefill_repeated and ends_with_assistant(call.params)
+        return Asked(
+            model=_client_model(call),
+            max_tokens=call.params.get("max_tokens"),
+            stop_sequences=frozenset(call.params.get("stop_sequences") or ()),
+            prefill=_text(call.params["messages"][-1]["content"]) if repeated else "",
+            options=options,
+            new_id=self._new_id,
+        )
+
+
+def _streaming(options: Options) -> dict[str, Any]:
+    fields: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    if options.verbose:
+        fields |= {"verbose": True, "return_progress": True}
+    return fields
+
+
+def _check_error(answer: Any, *, model: str) -> None:  # noqa: ANN401
+    """Raise for an error that came with status 200, whole or in a stream: some servers know only then."""
+    if not isinstance(answer, dict) or not answer.get("error"):
+        return
+    complaint = complaint_of(answer)
+    error = answer["error"]
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if code in _OVERLOADED:
+        raise BackendAwayError(f"answered 200 with error {code}", full=code != "503")
+    if code.isdecimal() and 400 <= int(code) < 600:  # noqa: PLR2004  # a status in the body
+        raise told(int(code), answer, model=model)
+    reason = f"answered 200 with an error inside: {complaint.message}"
+    raise broken(reason)
+
+
+def _counted(answer: Any, key: str) -> int | None:  # noqa: ANN401
+    counted = answer.get(key) if isinstance(answer, dict) else None
+    if isinstance(counted, list):
+        return len(counted)
+    return counted if isinstance(counted, int) and not isinstance(counted, bool) and counted >= 0 else None
+
+
+def _text(content: Any) -> str:  # noqa: ANN401  # a string or a list of blocks
+    if isinstance(content, str):
+        return content
+    return "".join(block["text"] for block in content if block.get("type") == "text")
+
+
+def _client_model(call: Call) -> str:
+    return str(call.params.get("model", call.upstream))

@@ -1,0 +1,90 @@
+"""Turns of a conversation as chat messages, tool calls and their results included."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from slackwater.backends.openai.blocks import BlockReader, Part, as_content, joined, text_part, unsupported
+from slackwater.backends.openai.options import Options
+
+Message = dict[str, Any]
+
+_DROPPED = frozenset({"redacted_thinking"})
+"""Encrypted by and for another server: nobody else can read it."""
+
+
+def chat_messages(params: Mapping[str, Any], options: Options) -> list[Message]:
+    """Return the system prompt and every turn. Raises InvalidRequestError naming what cannot be said."""
+    reader = BlockReader(pass_urls=options.pass_urls)
+    messages: list[Message] = []
+    system = joined(reader.parts(params.get("system"), "system"))
+    if system:
+        messages.append({"role": "system", "content": system})
+    for index, turn in enumerate(params["messages"]):
+        path = f"messages.{index}.content"
+        if turn["role"] == "assistant":
+            messages.append(_assistant(turn["content"], path, options))
+        elif turn["role"] == "system":
+            messages.append({"role": "system", "content": joined(reader.parts(turn["content"], path))})
+        else:
+            messages.extend(_user(turn["content"], path, reader))
+    return messages
+
+
+def _assistant(content: Any, path: str, options: Options) -> Message:  # noqa: ANN401  # a string or a list of blocks
+    if isinstance(content, str):
+        return {"role": "assistant", "content": content}
+    kept: dict[str, list[Mapping[str, Any]]] = {"text": [], "thinking": [], "tool_use": []}
+    for index, block in enumerate(content):
+        kind = block.get("type")
+        if kind in kept:
+            kept[kind].append(block)
+        elif kind not in _DROPPED:
+            raise unsupported(f"{path}.{index}.{kind}")
+    text = "".join(block["text"] for block in kept["text"])
+    calls = [_call(block) for block in kept["tool_use"]]
+    message: Message = {"role": "assistant", "content": text if text or not calls else None}
+    if kept["thinking"] and options.history_field:
+        message[options.history_field] = "".join(block["thinking"] for block in kept["thinking"])
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _call(block: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = msgspec.json.encode(block["input"]).decode()
+    return {"id": block["id"], "type": "function", "function": {"name": block["name"], "arguments": arguments}}
+
+
+def _user(content: Any, path: str, reader: BlockReader) -> list[Message]:  # noqa: ANN401  # likewise
+    """Return tool results first, since they must follow the calls at once, then one user message with the rest."""
+    if isinstance(content, str):
+        return [{"role": "user", "content": content}]
+    results: list[Message] = []
+    moved: list[Part] = []
+    rest: list[Part] = []
+    for index, block in enumerate(content):
+        if block.get("type") == "tool_result":
+            result, images = _result(block, f"{path}.{index}.tool_result.content", reader)
+            results.append(result)
+            moved.extend(images)
+        else:
+            # One block at a time, so that the path names its place in the whole turn.
+            rest.extend(reader.block_parts(block, f"{path}.{index}"))
+    parts = [*moved, *rest]
+    return [*results, {"role": "user", "content": as_content(parts)}] if parts or not results else results
+
+
+def _result(block: Mapping[str, Any], path: str, reader: BlockReader) -> tuple[Message, list[Part]]:
+    """Return the tool's message, and its images with a line that says whose they are: tool messages carry only text."""
+    parts = reader.parts(block.get("content"), path)
+    images = [part for part in parts if part["type"] != "text"]
+    text = joined(parts)
+    if block.get("is_error"):
+        text = f"Error: {text}"
+    name = block["tool_use_id"]
+    if images:
+        text = text or "The result is the image in the next message."
+        images = [text_part(f"Image in the result of tool call {name}:"), *images]
+    return {"role": "tool", "tool_call_id": name, "content": text}, images
