@@ -1,0 +1,83 @@
+"""A database as the store uses it: functions over a connection, run as one transaction each.
+
+The functions are synchronous and the same for both databases. SQLite runs one in a single hop to the thread that owns
+the connection; PostgreSQL runs it in a greenlet over asyncpg.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from slackwater.store.errors import SchemaTooNewError
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+SCHEMA = "0001"
+"""The newest migration: what this code reads and writes. Numbers grow; a test compares it with `migrations/`."""
+
+
+class Database(ABC):
+    """Runs work in transactions. Every method may raise StoreUnavailableError."""
+
+    @abstractmethod
+    async def read(self, work: Work[T]) -> T:
+        """Run work that does not write; each of its statements sees everything committed before it began (D4)."""
+
+    @abstractmethod
+    async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
+        """Run work in a transaction; when this returns, what it wrote is durable (D1).
+
+        Work may run more than once: a run that lost a conflict left nothing behind. After a commit whose answer was
+        lost it runs again only when `repeatable`, that is when a second effect on top of the first changes nothing.
+        """
+
+    @property
+    @abstractmethod
+    def failure(self) -> Exception | None:
+        """Why nothing is written any more until the process is started again (D6); None while all is well."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what runs and let go."""
+
+
+def insert(connection: Connection, table: Table) -> "Insert":
+    """Return the dialect's own INSERT, the one that knows `ON CONFLICT`; both are used through the same methods."""
+    return upsert(connection.dialect.name, table)
+
+
+def upsert(dialect: str, table: Table) -> "Insert":
+    """Return the INSERT of a dialect by its name, for statements that are built once."""
+    if dialect == "sqlite":
+        return cast("Insert", sqlite.insert(table))
+    return postgresql.insert(table)
+
+
+def is_current(connection: Connection) -> bool:
+    """Tell whether the schema needs no migration. Raises SchemaTooNewError (U2)."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if found is not None and int(found) > int(SCHEMA):
+        raise SchemaTooNewError(found, SCHEMA)
+    return bool(found == SCHEMA)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema up to date inside the transaction at hand: all of it or nothing (U2)."""
+    if is_current(connection):
+        return
+    from alembic import command  # noqa: PLC0415  # takes longer to import than opening a current store may take
+    from alembic.config import Config  # noqa: PLC0415  # likewise
+
+    config = Config()
+    config.set_main_option("script_location", "slackwater.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Migrations, numbered; alembic runs them inside one transaction of the store."""

@@ -1,0 +1,224 @@
+"""Shards as workers see them: `ports.WorkStore`, but for what a commit does.
+
+Locks are taken in one order everywhere: batches by id, then shards by number. Leases skip what others hold.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, or_, select, tuple_, update
+
+from slackwater.domain.batch import Backlog, Lease
+from slackwater.domain.result import CommitReport, Flush
+from slackwater.store import rows
+from slackwater.store.commit import commit
+from slackwater.store.database import Database
+from slackwater.store.rows import BATCH_COLUMNS, AnyRow
+from slackwater.store.schema import EPOCH, OPEN_SHARD, Instant, batches, shards
+
+SHARD_COLUMNS: Final = (
+    shards.c.batch_id,
+    shards.c.number,
+    shards.c.model,
+    shards.c.offset,
+    shards.c.length,
+    shards.c.size,
+    shards.c.done,
+    shards.c.epoch,
+    shards.c.lease_until,
+)
+
+_MINE: Final = (
+    shards.c.batch_id == bindparam("of_batch"),
+    shards.c.number == bindparam("of_number"),
+    shards.c.epoch == bindparam("of_epoch"),
+    OPEN_SHARD,
+)
+_RENEW: Final = update(shards).where(*_MINE).values(lease_until=bindparam("until", type_=Instant))
+_RELEASE: Final = update(shards).where(*_MINE).values(lease_until=EPOCH, worker_id=None)
+
+
+class Work:
+    """Satisfies `ports.WorkStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def backlog(self, now: datetime, *, limit: int) -> list[Backlog]:
+        """Return up to `limit` pairs of batch and model that have free shards, oldest batch first."""
+        return await self.database.read(lambda connection: _backlog(connection, now, limit))
+
+    async def lease(
+        self, batch_id: str, model: str, *, worker_id: str, now: datetime, until: datetime, limit: int
+    ) -> list[Lease]:
+        """Take up to `limit` free shards, lowest numbers first; none of a batch that may not run (C1, T2)."""
+
+        def work(connection: Connection) -> list[Lease]:
+            running = (
+                select(*BATCH_COLUMNS)
+                .where(
+                    batches.c.id == batch_id,
+                    batches.c.processing_status == "in_progress",
+                    batches.c.expires_at > now,
+                )
+                .with_for_update(read=True)  # a cancel waits until these leases are committed, or comes first (C1)
+            )
+            of = connection.execute(running).first()
+            if of is None:
+                return []
+            return _take(
+                connection, of, shards.c.model == model, worker_id=worker_id, now=now, until=until, limit=limit
+            )
+
+        return await self.database.write(work)
+
+    async def lease_closing(self, *, worker_id: str, now: datetime, until: datetime, limit: int) -> list[Lease]:
+        """Take free shards of batches that are canceling or due to expire, oldest batch first."""
+
+        def work(connection: Connection) -> list[Lease]:
+            taken: list[Lease] = []
+            for of in connection.execute(closing(now, limit)).all():
+                left = limit - len(taken)
+                if left == 0:
+                    break
+                taken += _take(connection, of, None, worker_id=worker_id, now=now, until=until, limit=left)
+            return taken
+
+        return await self.database.write(work)
+
+    async def renew(self, worker_id: str, leases: Sequence[Lease], until: datetime) -> frozenset[tuple[str, int]]:
+        """Extend this worker's leases that still have their epoch; return the shards that were kept."""
+        wanted = {(lease.batch_id, lease.shard.number, lease.epoch) for lease in leases}
+
+        def work(connection: Connection) -> frozenset[tuple[str, int]]:
+            held = (
+                select(shards.c.batch_id, shards.c.number, shards.c.epoch)
+                .where(shards.c.worker_id == worker_id, OPEN_SHARD)
+                .order_by(shards.c.batch_id, shards.c.number)
+                .with_for_update()
+            )
+            kept = [(row.batch_id, row.number, row.epoch) for row in connection.execute(held)]
+            kept = [key for key in kept if key in wanted]
+            if kept:
+                connection.execute(_RENEW, [{**_mine(*key), "until": until} for key in kept])
+            return frozenset((batch_id, number) for batch_id, number, _ in kept)
+
+        return await self.database.write(work)
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give shards back before their time, where the epoch still matches."""
+        keys = sorted((lease.batch_id, lease.shard.number, lease.epoch) for lease in leases)
+        if keys:
+            await self.database.write(
+                lambda connection: connection.execute(_RELEASE, [_mine(*key) for key in keys]).close()
+            )
+
+    async def stopped(self, batch_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these batches must not be sent any more: canceling, ended or gone."""
+        asked = frozenset(batch_ids)
+        query = select(batches.c.id).where(batches.c.id.in_(asked), batches.c.processing_status == "in_progress")
+        if not asked:
+            return frozenset()
+        running = await self.database.read(lambda connection: frozenset(connection.scalars(query)))
+        return asked - running
+
+    async def commit(self, flush: Flush, now: datetime) -> CommitReport:
+        """Make segments visible, each only if its shard still has its epoch (S5); see `commit`."""
+        return await self.database.write(lambda connection: commit(connection, flush, now))
+
+    async def release_worker(self, worker_id: str) -> int:
+        """Void the leases of a worker that is known to be dead; return how many."""
+        statement = (
+            update(shards)
+            .where(shards.c.worker_id == worker_id, OPEN_SHARD)
+            .values(lease_until=EPOCH, worker_id=None)
+            .returning(shards.c.number)
+        )
+        return await self.database.write(lambda connection: len(connection.execute(statement).all()))
+
+
+def _mine(batch_id: str, number: int, epoch: int) -> dict[str, Any]:
+    return {"of_batch": batch_id, "of_number": number, "of_epoch": epoch}
+
+
+def backlog(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select over seven columns
+    """Return the query for free work; both indices deliver it in its order, so that it stops at the limit."""
+    return (
+        select(
+            batches.c.id,
+            batches.c.workspace_id,
+            shards.c.model,
+            func.count().label("free"),
+            batches.c.created_at,
+            batches.c.expires_at,
+        )
+        .join_from(batches, shards, shards.c.batch_id == batches.c.id)
+        .where(
+            batches.c.processing_status == "in_progress",
+            batches.c.expires_at > now,
+            OPEN_SHARD,
+            shards.c.lease_until < now,
+        )
+        .group_by(batches.c.created_at, batches.c.id, shards.c.model)
+        .order_by(batches.c.created_at, batches.c.id, shards.c.model)
+        .limit(limit)
+    )
+
+
+def _backlog(connection: Connection, now: datetime, limit: int) -> list[Backlog]:
+    return [
+        Backlog(
+            batch_id=row.id,
+            workspace_id=row.workspace_id,
+            model=row.model,
+            shards=row.free,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )
+        for row in connection.execute(backlog(now, limit))
+    ]
+
+
+def closing(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
+    """Return the query for batches whose rest only needs its lines written, and that have free shards."""
+    return (
+        select(*BATCH_COLUMNS)
+        .where(
+            batches.c.processing_status.in_(("canceling", "in_progress")),
+            or_(batches.c.processing_status == "canceling", batches.c.expires_at <= now),
+            exists().where(shards.c.batch_id == batches.c.id, OPEN_SHARD, shards.c.lease_until < now),
+        )
+        .order_by(batches.c.created_at, batches.c.id)
+        .limit(limit)
+    )
+
+
+def _take(  # what a lease consists of
+    connection: Connection,
+    of: AnyRow,
+    condition: ColumnElement[bool] | None,
+    *,
+    worker_id: str,
+    now: datetime,
+    until: datetime,
+    limit: int,
+) -> list[Lease]:
+    """Lease free shards of one batch."""
+    free = (
+        select(shards.c.batch_id, shards.c.number)
+        .where(shards.c.batch_id == of.id, OPEN_SHARD, shards.c.lease_until < now)
+        .order_by(shards.c.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    if condition is not None:
+        free = free.where(condition)
+    statement = (
+        update(shards)
+        .where(tuple_(shards.c.batch_id, shards.c.number).in_(free))
+        .values(epoch=shards.c.epoch + 1, worker_id=worker_id, lease_until=literal(until, Instant))
+        .returning(*SHARD_COLUMNS)
+    )
+    taken = sorted(connection.execute(statement).all(), key=lambda row: int(row.number))
+    return [rows.lease(of, row) for row in taken]
