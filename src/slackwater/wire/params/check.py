@@ -1,0 +1,116 @@
+"""The gate every Messages body passes: bytes in, checked params out (contract §4.1, §7, §7.2).
+
+Three steps, cheapest first: decode, shape, rules. One failure, the first, is reported.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import SchemaValidator, ValidationError
+
+from slackwater.wire.params.agreement import check_thinking, check_tools
+from slackwater.wire.params.bodies import COUNT_TOKENS, MESSAGES, Sampling
+from slackwater.wire.params.caching import check_breakpoints
+from slackwater.wire.params.conversation import check_conversation, check_system
+from slackwater.wire.params.decode import check_unchecked, decode_object, too_deep
+from slackwater.wire.params.explain import explain
+from slackwater.wire.params.failure import ParamsError
+from slackwater.wire.params.material import CARRIERS, check_material, check_newer_version
+from slackwater.wire.params.survey import survey
+
+NEWER_VERSION = "2026-10-21"  # contract §1.2
+
+_NOT_IN_A_BATCH = (
+    "speed",
+    "store",
+    "previous_thread_event_id",
+    "cache_hint",
+    "context_hint",
+    "fallbacks",
+)  # contract §4.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A Messages body that keeps every rule we know."""
+
+    params: dict[str, Any]
+    """The decoded body as it was sent, JSON values only."""
+    model: str
+    """The name the client asks for, 1 to 256 characters; whether it exists is not known here."""
+    max_tokens: int
+    """Output tokens at most, ≥ 0; 0 pre-warms a cache (synchronous only), and is what token counting gets."""
+    stream: bool
+    """Whether server-sent events were asked for; never in a batch."""
+
+
+def check_messages(
+    body: bytes | memoryview,
+    *,
+    version: str,
+    betas: tuple[str, ...] = (),
+    batch: bool,
+    allow_sampling: bool = False,
+) -> Checked:
+    """Check the body of `POST /v1/messages`, or the params of one batch request.
+
+    `version` is the `anthropic-version` the call or the batch was made under, `betas` the `anthropic-beta` values;
+    `allow_sampling` keeps temperature, top_p and top_k under versions that dropped them (contract §1.2).
+    Raises `ParamsError`, and nothing else, for whatever cannot be honored.
+    """
+    params = decode_object(body)
+    if batch:
+        _check_batchable(params)
+    sampling = Sampling(version != NEWER_VERSION or allow_sampling)
+    _check(params, MESSAGES[sampling], version=version, betas=betas)
+    return Checked(
+        params=params,
+        model=params["model"],
+        max_tokens=params["max_tokens"],
+        stream=params.get("stream", False),
+    )
+
+
+def check_count_tokens(body: bytes | memoryview, *, version: str, betas: tuple[str, ...] = ()) -> Checked:
+    """Check the body of `POST /v1/messages/count_tokens`; raises `ParamsError` (contract §7.2)."""
+    params = decode_object(body)
+    _check(params, COUNT_TOKENS, version=version, betas=betas)
+    return Checked(params=params, model=params["model"], max_tokens=0, stream=False)
+
+
+def _check(params: dict[str, Any], shape: SchemaValidator, *, version: str, betas: tuple[str, ...]) -> None:
+    try:
+        shape.validate_python(params)
+    except ValidationError as error:
+        raise explain(error, params) from None
+    except RecursionError:
+        raise too_deep() from None
+    found = survey(params)
+    check_unchecked(found.unchecked)
+    check_conversation(params["messages"])
+    check_system(params.get("system", ""))
+    check_tools(params)
+    check_thinking(params, betas)
+    documents = not found.kinds.isdisjoint(CARRIERS)
+    check_breakpoints(params, in_messages=documents or "cache_control" in found.keys)
+    if documents:
+        check_material(params)
+    if version == NEWER_VERSION and (documents or "citations" in found.keys):
+        check_newer_version(params["messages"])
+
+
+def _check_batchable(params: dict[str, Any]) -> None:
+    if params.get("stream") is True:
+        message = "stream: streaming is not supported in a batch"
+        raise ParamsError(message)
+    for name in _NOT_IN_A_BATCH:
+        if params.get(name) is not None:
+            message = f"{name}: not supported in a batch"
+            raise ParamsError(message)
+    # a bool equals a number in Python, and is the shape's business
+    if params.get("max_tokens") == 0 and type(params["max_tokens"]) is int:
+        message = "max_tokens: 0, which only warms a cache, is not supported in a batch"
+        raise ParamsError(message)
+    if params.get("research_preview_2026_02") == "active":
+        message = "research_preview_2026_02: not supported in a batch"
+        raise ParamsError(message)

@@ -1,0 +1,45 @@
+"""One look over a body of known shape, which tells what the rules have to look at more closely.
+
+Most bodies carry no documents, no citations and no odd numbers; finding that out once lets each rule be skipped
+instead of walking the conversation again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Block = dict[str, Any]
+
+_BOUNDED = frozenset({"text", "image", "document", "search_result", "thinking", "redacted_thinking"})
+"""Blocks whose shape leaves no room for a value that nothing has checked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What stands somewhere in a body."""
+
+    kinds: frozenset[str]
+    """The `type` of every block of the messages, those inside tool results included."""
+    keys: frozenset[str]
+    """Every field name of those blocks."""
+    unchecked: list[Any]
+    """Values that hold any JSON, such as a tool's input: the shape says nothing about their inside."""
+
+
+def survey(body: dict[str, Any]) -> Survey:
+    """Look over a body whose shape has been checked."""
+    lists = [message["content"] for message in body["messages"] if type(message["content"]) is list]
+    blocks: list[Block] = [block for content in lists for block in content]
+    unchecked: list[Any] = [block for block in blocks if block["type"] not in _BOUNDED]
+    nested = [
+        below
+        for block in unchecked
+        if block["type"] == "tool_result" and type(block.get("content")) is list
+        for below in block["content"]
+    ]
+    blocks += nested
+    unchecked += [value for key, value in body.items() if key not in {"messages", "system"}]
+    return Survey(
+        kinds=frozenset([block["type"] for block in blocks]),
+        keys=frozenset().union(*blocks),
+        unchecked=[value for value in unchecked if type(value) in {dict, list, int}],
+    )
