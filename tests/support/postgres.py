@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import pytest
+
 from support.server import free_port
 
 ICU_SINCE_VERSION: Final = 15

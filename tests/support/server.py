@@ -1,13 +1,14 @@
 """A slackwater server as its users start it: a process of its own, a configuration file, an empty data directory."""
 
 import http.client
+import json
 import os
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from support.waiting import until
 
@@ -38,7 +39,8 @@ class RunningServer:
         log = directory / "server.log"
         command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
         # What the machine is set up with must not steer the server under test.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLACKWATER_", "ANTHROPIC_"))}
+        foreign = ("SLACKWATER_", "ANTHROPIC_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [*command, "--data", "data", "--host", "127.0.0.1", "--port", str(port)],
@@ -56,6 +58,24 @@ class RunningServer:
             raise
         return server
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    def call(self, method: str, path: str, body: Any = None) -> str:
+        """Make one HTTP request with the server's key, as the oldest clients do; return the body of a 200."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"x-api-key": self.api_key, "anthropic-version": "2023-06-01", "content-type": "application/json"}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            text = response.read().decode()
+            assert response.status == http.HTTPStatus.OK, text
+            return text
+        finally:
+            connection.close()
+
     def stop(self) -> int:
         """Stop it as systemd would; return its exit code."""
         if self.process.poll() is None:
@@ -70,7 +90,7 @@ class RunningServer:
         if self.process.poll() is not None:
             message = f"slackwater serve ended with {self.process.returncode}:\n{self.log.read_text('utf-8')}"
             raise RuntimeError(message)
-        connection = http.client.HTTPConnection("127.0.0.1", int(self.url.rsplit(":", 1)[1]), timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == http.HTTPStatus.OK

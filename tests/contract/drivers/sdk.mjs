@@ -127,9 +127,8 @@ const sections = {
       unknown_path: () => client.get("/v1/nothing", once),
       wrong_method: () => client.post("/v1/models", { body: {}, ...once }),
       backend_400: () => create(body("[[sim:status=400]] Hi")),
-      backend_429: () => create(body("[[sim:status=429 retry-after=1]] Hi")),
       backend_500: () => create(body("[[sim:status=500]] Hi")),
-      backend_529: () => create(body("[[sim:status=529]] Hi")),
+      backend_529: () => create(body("[[sim:status=529]] Hi", { model: "faulty" })),
     };
     const report = {};
     for (const [name, call] of Object.entries(calls)) report[name] = await attempt(call);
@@ -137,7 +136,7 @@ const sections = {
   },
 
   // With its ordinary retries the SDK gets over a backend that fails once.
-  retries: () => client.messages.create(body(`[[sim:status=529 times=1]] Hi ${process.pid}`)),
+  retries: () => client.messages.create(body(`[[sim:status=529 times=1]] ${process.pid}`, { model: "faulty" })),
 
   // The same calls in the beta namespace, which adds `?beta=true` and beta headers in some releases.
   async beta() {

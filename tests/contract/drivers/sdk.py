@@ -106,7 +106,9 @@ class Driver:
         }
 
     async def messages(self) -> dict[str, Any]:
-        message = await settled(self.client.messages.create(**body("[[sim:text=positive]] Good film.", system="One word.")))
+        message = await settled(
+            self.client.messages.create(**body("[[sim:text=positive]] Good film.", system="One word."))
+        )
         return plain(message)
 
     async def stream(self) -> dict[str, Any]:
@@ -161,14 +163,15 @@ class Driver:
             "unknown_path": await attempt(lambda: client.get("/v1/nothing", cast_to=object)),
             "wrong_method": await attempt(lambda: client.post("/v1/models", body={}, cast_to=object)),
             "backend_400": await attempt(lambda: create(**body("[[sim:status=400]] Hi"))),
-            "backend_429": await attempt(lambda: create(**body("[[sim:status=429 retry-after=1]] Hi"))),
             "backend_500": await attempt(lambda: create(**body("[[sim:status=500]] Hi"))),
-            "backend_529": await attempt(lambda: create(**body("[[sim:status=529]] Hi"))),
+            "backend_529": await attempt(lambda: create(**(body("[[sim:status=529]] Hi") | {"model": "faulty"}))),
         }  # fmt: skip
 
     async def retries(self) -> dict[str, Any]:
         """With its ordinary retries the SDK gets over a backend that fails once."""
-        message = await settled(self.client.messages.create(**body(f"[[sim:status=529 times=1]] Hi {id(self)}")))
+        message = await settled(
+            self.client.messages.create(**(body(f"[[sim:status=529 times=1]] {id(self)}") | {"model": "faulty"}))
+        )
         return plain(message)
 
     async def beta(self) -> dict[str, Any]:
