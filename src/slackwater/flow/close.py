@@ -7,7 +7,7 @@ here, through the same recorder and the same fence, whether a worker is alive or
 from datetime import timedelta
 
 from slackwater.domain.batch import Lease
-from slackwater.domain.result import ResultLine
+from slackwater.domain.result import ResultLine, ResultType
 from slackwater.flow.record import Recorder
 from slackwater.ports import Blobs, Clock, WorkStore
 from slackwater.wire.lines import canceled_line, decode_requests, expired_line
@@ -58,5 +58,5 @@ class Closer:
             if position in done:
                 continue
             line = canceled_line(request.custom_id) if lease.canceled else expired_line(request.custom_id)
-            kind = "canceled" if lease.canceled else "expired"
+            kind: ResultType = "canceled" if lease.canceled else "expired"
             self._recorder.add(lease, ResultLine(position=position, type=kind, line=line, model=shard.model))

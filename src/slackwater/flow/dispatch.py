@@ -43,6 +43,8 @@ class DispatchOptions:
     lease_seconds: float
     grace_seconds: float
     """How long a request that was sent may go on after its batch was stopped (C3)."""
+    released: asyncio.Event
+    """Set when a shard of a stopped batch was given back: there is something to close."""
 
 
 class Dispatcher:
@@ -73,8 +75,6 @@ class Dispatcher:
         self._stops: OrderedDict[str, None] = OrderedDict()
         self._hungry = asyncio.Event()
         self._room = asyncio.Event()
-        self.released = asyncio.Event()
-        """Set when a shard of a stopped batch was given back: the closer has something to do."""
         self._draining = False
         recorder.listen(self._committed)
         for gate in gates.values():
@@ -355,4 +355,4 @@ class Dispatcher:
         for holding in given:
             self._recorder.close(holding.lease)
         await self._store.release([holding.lease for holding in given])
-        self.released.set()
+        self._options.released.set()

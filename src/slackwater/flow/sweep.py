@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from slackwater.domain.errors import StoreUnavailableError
+from slackwater.domain.events import BatchCancelInitiated, Event
 from slackwater.flow.close import Closer
 from slackwater.flow.deliver import Delivery
 from slackwater.ports import Blobs, Clock, Compaction, SweepStore
@@ -45,6 +46,11 @@ class Sweeper:
         self._orphans_at = float("-inf")
         self.wake = asyncio.Event()
         """Set to have a round now."""
+
+    def hear(self, event: Event) -> None:
+        """Close what was just canceled without waiting for the next round."""
+        if isinstance(event, BatchCancelInitiated):
+            self.wake.set()
 
     async def run(self) -> None:
         """Sweep until canceled."""

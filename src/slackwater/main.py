@@ -1,0 +1,364 @@
+"""The composition root: the only module that names concrete adapters, and the only one that starts and stops things."""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from slackwater.api.app import build_app
+from slackwater.api.control import admin_handlers, serve_control
+from slackwater.api.server import serve as serve_http
+from slackwater.api.services import Services
+from slackwater.backends import AnthropicBackend, OpenAIBackend
+from slackwater.backends.openai import Options
+from slackwater.backends.simulated import SimulatedBackend, SimulatedOptions
+from slackwater.blobs import LocalBlobs
+from slackwater.clock import SystemClock
+from slackwater.config import (
+    AnthropicBackendSettings,
+    BackendSettings,
+    ConfigError,
+    OpenAIBackendSettings,
+    Settings,
+    backend_api_key,
+    load_pepper,
+)
+from slackwater.domain.events import Event
+from slackwater.domain.ids import WORKER, IdSource
+from slackwater.flow.admit import Admit
+from slackwater.flow.batches import Batches
+from slackwater.flow.catalog import Catalog
+from slackwater.flow.close import Closer
+from slackwater.flow.dispatch import Dispatcher, DispatchOptions
+from slackwater.flow.gate import Gate
+from slackwater.flow.infer import Infer
+from slackwater.flow.interactive import Interactive
+from slackwater.flow.keys import Keys
+from slackwater.flow.record import Recorder
+from slackwater.flow.sweep import Sweeper, SweepOptions
+from slackwater.ports import Backend, Listener
+from slackwater.store import Store
+from slackwater.telemetry import Metrics, configure_logging
+
+DRAIN_SECONDS = 30.0
+"""How long what was sent may take to come back after SIGTERM (L4)."""
+WORKERS_MAX = 1_024
+
+OnReady = Callable[[str, str | None], None]
+"""Called with the base URL and, on a first start, the first key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Core:
+    """What every process has: the store, the blobs, and the steps that write results."""
+
+    settings: Settings
+    clock: SystemClock
+    ids: IdSource
+    store: Store
+    blobs: LocalBlobs
+    listeners: list[Listener]
+    backends: Mapping[str, Backend]
+    gates: Mapping[str, Gate]
+    metrics: Metrics
+    recorder: Recorder
+    dispatcher: Dispatcher
+    sweeper: Sweeper
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self.listeners:
+            listener(event)
+
+
+async def serve(settings: Settings, *, on_ready: OnReady) -> None:
+    """Run the server until SIGTERM or SIGINT. Raises ConfigError, or OSError when the address cannot be had."""
+    configure_logging(settings.log.format, settings.log.level)
+    pepper = load_pepper(settings, os.environ)
+    async with _core(settings) as core, asyncio.TaskGroup() as group:
+        stop = _stop_signal()
+        keys = Keys(core.store, core.clock, core.ids.new, pepper)
+        bootstrap = await keys.bootstrap(os.environ.get("SLACKWATER_API_KEY") or None)
+        app = build_app(_services(core, keys, pepper))
+        running = [group.create_task(job) for job in _background(core)]
+
+        def started(host: str, port: int) -> None:
+            on_ready(settings.server.public_url or f"http://{_url_host(host)}:{port}", bootstrap.secret)
+
+        async with serve_control(settings.control_socket, admin_handlers(keys)):
+            server = group.create_task(
+                serve_http(app, host=settings.server.host, port=settings.server.port, on_started=started)
+            )
+            await asyncio.wait([group.create_task(stop.wait()), server], return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            app.stop()
+            await asyncio.wait([server])
+        await _finish(core, running)
+
+
+async def work(settings: Settings) -> None:
+    """Run a worker without the API until SIGTERM or SIGINT. Raises ConfigError."""
+    configure_logging(settings.log.format, settings.log.level)
+    async with _core(settings) as core, asyncio.TaskGroup() as group:
+        stop = _stop_signal()
+        running = [group.create_task(job) for job in _background(core)]
+        await stop.wait()
+        await _finish(core, running)
+
+
+@asynccontextmanager
+async def open_admin(settings: Settings) -> AsyncIterator[Keys]:
+    """Open the database of a server that does not run, for administrative commands."""
+    clock = SystemClock()
+    ids = _ids(clock)
+    pepper = load_pepper(settings, os.environ)
+    store = await Store.open(_database_url(settings), clock=clock)
+    try:
+        yield Keys(store, clock, ids.new, pepper)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _core(settings: Settings) -> AsyncIterator[Core]:
+    data = settings.storage.data_dir
+    for directory in (data, data / "spool", data / "workers"):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = SystemClock()
+    ids = _ids(clock)
+    async with AsyncExitStack() as stack:
+        worker_id = stack.enter_context(_worker_slot(data / "workers", ids))
+        store = await Store.open(_database_url(settings), clock=clock)
+        stack.push_async_callback(store.close)
+        clock.advance_to(await store.high_water(clock.now()))
+        await store.release_worker(worker_id)
+        backends = {one.name: _backend(one, clock, ids) for one in settings.backends}
+        for backend in backends.values():
+            stack.push_async_callback(backend.close)
+        yield _assemble(settings, clock, ids, store, backends, worker_id)
+
+
+def _assemble(
+    settings: Settings,
+    clock: SystemClock,
+    ids: IdSource,
+    store: Store,
+    backends: Mapping[str, Backend],
+    worker_id: str,
+) -> Core:
+    data, worker = settings.storage.data_dir, settings.worker
+    blobs = LocalBlobs(data / "blobs")
+    listeners: list[Listener] = []
+
+    def emit(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    gates = {one.name: _gate(one, worker.max_in_flight, clock) for one in settings.backends}
+    recorder = Recorder(
+        store=store,
+        blobs=blobs,
+        clock=clock,
+        token=lambda: ids.new("flush"),
+        directory=data / "journals",
+        emit=emit,
+    )
+    closer = Closer(
+        store=store,
+        blobs=blobs,
+        clock=clock,
+        recorder=recorder,
+        worker_id=worker_id,
+        lease_seconds=worker.lease_seconds,
+    )
+    sweeper = Sweeper(
+        store=store,
+        blobs=blobs,
+        clock=clock,
+        closer=closer,
+        options=SweepOptions(
+            holder=worker_id,
+            results_kept=timedelta(days=settings.batches.results_kept_days),
+            spool=data / "spool",
+        ),
+    )
+    dispatcher = Dispatcher(
+        store=store,
+        blobs=blobs,
+        clock=clock,
+        ids=ids,
+        recorder=recorder,
+        infer=Infer(routes=settings.routes(), backends=backends, gates=gates, clock=clock, ids=ids, emit=emit),
+        gates=gates,
+        options=DispatchOptions(
+            worker_id=worker_id,
+            lease_seconds=worker.lease_seconds,
+            grace_seconds=worker.grace_seconds,
+            released=sweeper.wake,
+        ),
+    )
+    metrics = Metrics(in_flight=lambda: sum(gate.in_flight for gate in gates.values()))
+    listeners += [dispatcher.hear, sweeper.hear, metrics]
+    return Core(
+        settings=settings,
+        clock=clock,
+        ids=ids,
+        store=store,
+        blobs=blobs,
+        listeners=listeners,
+        backends=backends,
+        gates=gates,
+        metrics=metrics,
+        recorder=recorder,
+        dispatcher=dispatcher,
+        sweeper=sweeper,
+    )
+
+
+def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
+    settings, routes = core.settings, core.settings.routes()
+    return Services(
+        admit=Admit(
+            store=core.store,
+            blobs=core.blobs,
+            clock=core.clock,
+            ids=core.ids,
+            emit=core.emit,
+            expires_after=timedelta(seconds=settings.batches.expires_after_seconds),
+        ),
+        batches=Batches(store=core.store, blobs=core.blobs, clock=core.clock, emit=core.emit),
+        interactive=Interactive(
+            routes=routes, backends=core.backends, gates=core.gates, ledger=core.store, clock=core.clock
+        ),
+        keys=keys,
+        catalog=Catalog(routes=routes, backends=core.backends, clock=core.clock, since=core.clock.now()),
+        clock=core.clock,
+        new_id=core.ids.new,
+        spool_dir=settings.storage.data_dir / "spool",
+        organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
+        metrics=core.metrics.render,
+        ready=lambda: core.store.failure is None,
+        public_url=settings.server.public_url,
+        trusted_proxies=settings.server.trusted_proxies,
+        cors_origins=settings.server.cors_origins,
+        strict_version=settings.server.strict_version,
+        strict_betas=settings.server.strict_betas,
+    )
+
+
+def _background(core: Core) -> list[Coroutine[Any, Any, None]]:
+    """Return what runs beside the API."""
+    jobs = [core.recorder.run(), core.sweeper.run()]
+    if core.settings.worker.enabled:
+        jobs.append(core.dispatcher.run())
+    return jobs
+
+
+async def _finish(core: Core, running: list[asyncio.Task[None]]) -> None:
+    """Stop in order: no new work, what was sent comes back and is committed, leases go back."""
+    await core.dispatcher.drain(DRAIN_SECONDS)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _ids(clock: SystemClock) -> IdSource:
+    return IdSource(lambda: int(clock.now().timestamp() * 1_000))
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.storage.database == "sqlite":
+        return f"sqlite:///{settings.storage.data_dir / 'slackwater.db'}"
+    return settings.storage.database
+
+
+def _gate(backend: BackendSettings, most: int, clock: SystemClock) -> Gate:
+    ceiling = most if backend.max_in_flight is None else backend.max_in_flight
+    return Gate(backend.name, ceiling=ceiling, adaptive=backend.max_in_flight is None, clock=clock)
+
+
+def _backend(one: BackendSettings, clock: SystemClock, ids: IdSource) -> Backend:
+    if isinstance(one, AnthropicBackendSettings):
+        return AnthropicBackend(
+            name=one.name,
+            url=one.url,
+            api_key=backend_api_key(one, os.environ),
+            timeout_seconds=one.timeout_seconds,
+            new_id=ids.new,
+            wall=clock.now,
+        )
+    if isinstance(one, OpenAIBackendSettings):
+        return OpenAIBackend(
+            name=one.name,
+            url=one.url,
+            api_key=backend_api_key(one, os.environ),
+            timeout_seconds=one.timeout_seconds,
+            new_id=ids.new,
+            wall=clock.now,
+            options=Options(flavour=one.flavour, pass_urls=one.pass_urls),
+        )
+    knobs = one.model_dump(exclude={"name", "protocol", "max_in_flight"})
+    try:
+        options = SimulatedOptions(**knobs)
+    except ValueError as error:
+        raise ConfigError(f'backend "{one.name}": {error}') from None
+    return SimulatedBackend(name=one.name, options=options, clock=clock, new_id=ids.new)
+
+
+class _worker_slot:  # noqa: N801  # used as a function
+    """Hold a worker's identity: the first free numbered lock file, whose content is the worker's id.
+
+    Who holds the lock knows that the process which held it before is dead, so that its leases can be voided at once
+    instead of waiting for them to lapse (L3).
+    """
+
+    def __init__(self, directory: Path, ids: IdSource) -> None:
+        self._directory = directory
+        self._ids = ids
+        self._file = -1
+
+    def __enter__(self) -> str:
+        for number in range(WORKERS_MAX):
+            file = os.open(self._directory / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(file)
+                continue
+            self._file = file
+            return self._identity()
+        message = f"more than {WORKERS_MAX} processes on one data directory"
+        raise OSError(message)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            os.close(self._file)
+
+    def _identity(self) -> str:
+        known = os.pread(self._file, 128, 0).decode().strip()
+        if known:
+            return known
+        made = self._ids.new(WORKER)
+        os.pwrite(self._file, made.encode(), 0)
+        os.fsync(self._file)
+        return made

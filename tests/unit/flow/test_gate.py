@@ -1,0 +1,161 @@
+"""The gate: who goes first, how much at once, and what a dead backend costs."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from slackwater.flow.gate import AWAY_FAILURES, Gate, backoff_seconds
+
+
+class FakeClock:
+    """Time that stands still until it is moved; sleepers wake when it has passed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.seconds + seconds, waiter))
+        await waiter
+
+    async def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+        for at, waiter in self._sleepers:
+            if at <= self.seconds and not waiter.done():
+                waiter.set_result(None)
+        for _ in range(5):
+            await asyncio.sleep(0)  # lets woken tasks run, waits for nothing
+
+
+def gate(clock: FakeClock, ceiling: int = 4) -> Gate:
+    return Gate("b", ceiling=ceiling, adaptive=False, clock=clock)
+
+
+async def test_interactive_callers_go_before_batch_work_that_came_earlier() -> None:
+    """Batch work uses what interactive traffic leaves and yields within one request."""
+    one = gate(FakeClock(), ceiling=1)
+    one.take()
+    order: list[str] = []
+
+    async def call(name: str, *, interactive: bool) -> None:
+        async with one.slot(interactive=interactive):
+            order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call("batch", interactive=False))
+        await asyncio.sleep(0)  # lets the batch call queue first
+        group.create_task(call("person", interactive=True))
+        await asyncio.sleep(0)  # likewise
+        assert not one.has_room()
+        one.release()
+    assert order == ["person", "batch"]
+    assert one.in_flight == 0
+
+
+async def test_the_limit_is_never_exceeded() -> None:
+    """At most the configured number is in flight."""
+    one = gate(FakeClock(), ceiling=3)
+    highest = 0
+
+    async def call() -> None:
+        nonlocal highest
+        async with one.slot(interactive=False):
+            highest = max(highest, one.in_flight)
+            await asyncio.sleep(0)  # gives the others their chance to overrun
+
+    await asyncio.gather(*(call() for _ in range(20)))
+    assert highest == 3
+    assert one.in_flight == 0
+
+
+async def test_a_backend_that_is_away_gets_one_probe_a_second() -> None:
+    """X7: the circuit opens after failures in a row, and lets one call a second through."""
+    clock = FakeClock()
+    one = gate(clock)
+    for _ in range(AWAY_FAILURES):
+        one.take()
+        one.failed(full=False, retry_after_seconds=None)
+        one.release()
+    assert one.away
+    probes = 0
+    for _ in range(50):
+        await clock.advance(0.1)
+        if one.has_room():
+            probes += 1
+            one.take()
+            one.failed(full=False, retry_after_seconds=None)
+            one.release()
+    assert 4 <= probes <= 5
+
+
+async def test_waiters_of_a_dead_backend_are_woken_by_time_alone() -> None:
+    """Nobody else would: no call is in flight that could end."""
+    clock = FakeClock()
+    one = gate(clock)
+    for _ in range(AWAY_FAILURES):
+        one.failed(full=False, retry_after_seconds=None)
+    waiting = asyncio.create_task(one.acquire(interactive=False))
+    await clock.advance(0)
+    assert not waiting.done()
+    await clock.advance(1.1)
+    assert waiting.done()
+    one.succeeded()
+    one.release()
+    assert one.has_room()
+
+
+async def test_retry_after_of_a_dead_backend_is_obeyed() -> None:
+    """X7: no probe before the time the backend asked for."""
+    clock = FakeClock()
+    one = gate(clock)
+    for _ in range(AWAY_FAILURES):
+        one.failed(full=False, retry_after_seconds=7.0)
+    await clock.advance(6.9)
+    assert not one.has_room()
+    await clock.advance(0.2)
+    assert one.has_room()
+
+
+async def test_a_full_backend_gets_less_and_more_again_as_it_succeeds() -> None:
+    """Multiplicative decrease, at most once a second; additive increase up to the ceiling."""
+    clock = FakeClock()
+    one = gate(clock, ceiling=100)
+    await clock.advance(10)
+    for _ in range(30):
+        one.failed(full=True, retry_after_seconds=None)
+    assert one.limit == 70
+    assert not one.away
+    await clock.advance(1)
+    one.failed(full=True, retry_after_seconds=None)
+    assert one.limit == 49
+    for _ in range(20_000):
+        one.succeeded()
+    assert one.limit == 100
+
+
+async def test_a_caller_who_gives_up_takes_no_slot_with_him() -> None:
+    """Canceling a waiter, before or after its turn has come, leaks nothing."""
+    one = gate(FakeClock(), ceiling=1)
+    one.take()
+    early = asyncio.create_task(one.acquire(interactive=False))
+    late = asyncio.create_task(one.acquire(interactive=False))
+    await asyncio.sleep(0)  # both queue
+    early.cancel()
+    one.release()
+    late.cancel()
+    await asyncio.gather(early, late, return_exceptions=True)
+    assert one.in_flight == 0
+    assert one.has_room()
+
+
+def test_backoff_is_jittered_bounded_and_never_shorter_than_asked() -> None:
+    """X7: full jitter; `retry-after` is a floor."""
+    waits = [backoff_seconds(attempt) for attempt in range(40) for _ in range(20)]
+    assert 0 <= min(waits) < max(waits) <= 30
+    assert backoff_seconds(1, 12.0) == 12.0
