@@ -117,7 +117,7 @@ def _origin(loc: Loc, origins: Mapping[Loc, str]) -> str:
     """Find who said it: the value itself, a table around it, or (for a table that should not be) something inside."""
     around = (origins[loc[:length]] for length in range(len(loc), 0, -1) if loc[:length] in origins)
     inside = (origin for known, origin in origins.items() if loc and known[: len(loc)] == loc)
-    return next(around, None) or origins.get(()) or next(inside, "configuration")
+    return next(around, None) or next(inside, None) or origins.get((), "configuration")
 
 
 def _clean(loc: Loc) -> Loc:

@@ -140,6 +140,9 @@ class _RemoteSettings(_BackendSettings):
     api_key_env: str | None = None
     """Name of the environment variable that holds the backend's key; None: no key is sent."""
 
+    pass_urls: bool = False
+    """Let the backend fetch addresses that clients name; only for one outside your own network. False refuses them."""
+
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
@@ -162,8 +165,6 @@ class OpenAIBackendSettings(_RemoteSettings):
     """How the backend is spoken to: `anthropic`, `openai` or `simulated`."""
     flavour: Literal["auto", "vllm", "sglang", "llamacpp", "ollama", "openai"] = "auto"
     """Which server it is, for extensions such as reasoning switches; `auto` sends what all of them take."""
-    pass_urls: bool = False
-    """Let the backend fetch image URLs itself; false refuses such requests."""
 
 
 class SimulatedBackendSettings(_BackendSettings):
