@@ -1,5 +1,5 @@
 """Steps that do as the tests say, a clock that moves by hand, and a real server to talk to over a socket."""
-# ruff: noqa: D101, D102, ANN401, ASYNC240  # a fake does what its port says; it takes anything; its files are tiny
+# ruff: noqa: D101, ASYNC240  # a fake does what its port says; it takes anything; its files are tiny
 
 import asyncio
 import json
@@ -310,9 +310,8 @@ class World:
         """Return a client that calls the application in process, with a valid key unless told otherwise."""
         return httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=self.app, raise_app_exceptions=True),
-            base_url="http://testserver",
             headers=HEADERS if headers is None else headers,
-            **options,
+            **{"base_url": "http://testserver", **options},
         )
 
     @asynccontextmanager

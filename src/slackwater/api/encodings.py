@@ -90,9 +90,6 @@ class Deflate:
                 self._start = data
                 return
             self._stream = zlib.decompressobj(wbits=15 if _has_zlib_header(data) else -15)
-        if self._stream.eof:
-            detail = "deflate: there is data after the end"
-            raise invalid(detail)
         yield from _inflate(self._stream, data, "deflate")
         if self._stream.unused_data:
             detail = "deflate: there is data after the end"
