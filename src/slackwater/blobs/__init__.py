@@ -1,0 +1,5 @@
+"""Where bytes live: requests and results, under keys."""
+
+from slackwater.blobs.local import LocalBlobs
+
+__all__ = ["LocalBlobs"]

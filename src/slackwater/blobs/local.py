@@ -1,0 +1,220 @@
+"""Blobs as files below one directory, durable when a put returns (D1): write, fsync, rename, fsync the directory.
+
+A name appears only together with its whole content. Every operation is one hop to a thread; puts that run at the same
+time sync at the same time.
+"""
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+PIECE_BYTES: Final = 512 * 2**10
+"""Of a stream: many are open at once (R5), and a hop to a thread should carry a good deal."""
+
+_PARTIAL: Final = ".partial"
+"""The directory of files that are being written; no key can begin with a dot."""
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_KEY_LENGTH_MAX: Final = 512
+_DIRECTORIES_MAX: Final = 10_000  # of which we remember that they are durable
+_RACES_MAX: Final = 5  # a directory may be removed as empty just before a file moves in
+
+
+class LocalBlobs:
+    """Satisfies `ports.Blobs`. Files are readable by their owner only."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._durable: set[Path] = set()
+
+    async def put(self, key: str, buffers: Iterable[bytes]) -> int:
+        """Write the buffers in order; return the number of bytes. Raises ValueError for a bad key, OSError."""
+        return await asyncio.to_thread(self._put, self._path(key), buffers)
+
+    async def put_file(self, key: str, path: Path) -> int:
+        """Take over a finished local file: moved, or copied where it lies on another file system."""
+        return await asyncio.to_thread(self._put_file, self._path(key), path)
+
+    async def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return a range. Raises FileNotFoundError, or OSError when bytes are missing."""
+        return await asyncio.to_thread(_read, self._path(key), offset, length)
+
+    async def stream(self, key: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield a range piece by piece. Raises FileNotFoundError, or OSError when bytes are missing."""
+        file, left = await asyncio.to_thread(_open_range, self._path(key), offset, length)
+        try:
+            while left:
+                piece = await asyncio.to_thread(_read_exactly, file, min(left, PIECE_BYTES))
+                left -= len(piece)
+                yield piece
+        finally:
+            file.close()
+
+    async def delete(self, key: str) -> None:
+        """Remove the bytes and what directories are empty then; a key that is not there is fine."""
+        await asyncio.to_thread(self._delete, self._path(key))
+
+    async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
+        """List keys below a prefix written before an instant, sorted; what earlier writers left half done is removed."""
+        start = self._path(prefix.rstrip("/")) if prefix else self._root
+        return await asyncio.to_thread(self._keys, start, older_than.timestamp())
+
+    def _path(self, key: str) -> Path:
+        if len(key) > _KEY_LENGTH_MAX or not _KEY.fullmatch(key):
+            message = f"not a blob key: {key!r}"
+            raise ValueError(message)
+        return self._root / key
+
+    def _put(self, target: Path, buffers: Iterable[bytes]) -> int:
+        with self._partial() as partial:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:  # noqa: PTH123  # by its descriptor, for the mode
+                size = sum(map(file.write, buffers))
+                file.flush()
+                os.fsync(descriptor)
+            self._publish(partial, target)
+        return size
+
+    def _put_file(self, target: Path, path: Path) -> int:
+        with self._partial() as partial:
+            try:
+                os.rename(path, partial)  # noqa: PTH104  # the calls are recorded by their names in the tests
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(path, partial)
+                path.unlink()
+            descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fchmod(descriptor, 0o600)
+                os.fsync(descriptor)
+                size = os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+            self._publish(partial, target)
+        return size
+
+    @contextmanager
+    def _partial(self) -> Iterator[Path]:
+        """Give a fresh name to write under; whatever is left of it when something fails is removed."""
+        partial = self._root / _PARTIAL / secrets.token_hex(16)
+        partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            yield partial
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+    def _publish(self, partial: Path, target: Path) -> None:
+        for _ in range(_RACES_MAX):
+            self._make_durable(target.parent)
+            try:
+                os.rename(partial, target)  # noqa: PTH104  # see above
+            except FileNotFoundError:
+                self._durable.discard(target.parent)
+            else:
+                _sync_directory(target.parent)
+                return
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
+
+    def _make_durable(self, directory: Path) -> None:
+        """Make a directory and its parents, and sync the entry of each that was not known to be on the disk yet.
+
+        One that another thread is just making counts as unknown: its entry may not be synced before we return.
+        """
+        if directory in self._durable:
+            return
+        if directory != self._root:
+            self._make_durable(directory.parent)
+        directory.mkdir(mode=0o700, parents=directory == self._root, exist_ok=True)
+        _sync_directory(directory.parent)
+        if len(self._durable) >= _DIRECTORIES_MAX:
+            self._durable.clear()
+        self._durable.add(directory)
+
+    def _delete(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        for directory in path.relative_to(self._root).parents[:-1]:
+            try:
+                (self._root / directory).rmdir()
+            except OSError:  # something else is in it, or it is gone
+                return
+            self._durable.discard(self._root / directory)
+
+    def _keys(self, start: Path, before: float) -> list[str]:
+        _remove_older(self._root / _PARTIAL, before)
+        found = []
+        for path in _files(start):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    found.append(path.relative_to(self._root).as_posix())
+        return sorted(found)
+
+
+def _files(start: Path) -> Iterator[Path]:
+    if start.is_file():
+        yield start
+    for directory, directories, names in os.walk(start):
+        directories[:] = [name for name in directories if name != _PARTIAL]
+        yield from (Path(directory, name) for name in names)
+
+
+def _remove_older(directory: Path, before: float) -> None:
+    for path in _files(directory):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_range(path: Path, offset: int, length: int | None) -> tuple[BinaryIO, int]:
+    """Open a file at an offset; return it and how many bytes are wanted from there."""
+    file = path.open("rb", buffering=0)
+    try:
+        size = os.fstat(file.fileno()).st_size
+        wanted = size - offset if length is None else length
+        if offset < 0 or wanted < 0 or offset + wanted > size:
+            raise _short(path, offset + max(wanted, 0), size)
+        file.seek(offset)
+    except BaseException:
+        file.close()
+        raise
+    return file, wanted  # type: ignore[return-value]  # FileIO has what we use of BinaryIO
+
+
+def _read(path: Path, offset: int, length: int | None) -> bytes:
+    file, wanted = _open_range(path, offset, length)
+    with file:
+        return _read_exactly(file, wanted)
+
+
+def _read_exactly(file: BinaryIO, length: int) -> bytes:
+    pieces = []
+    left = length
+    while left:
+        piece = file.read(left)
+        if not piece:
+            raise _short(Path(file.name), length, length - left)
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _short(path: Path, wanted: int, found: int) -> OSError:
+    return OSError(errno.EIO, f"blob is too short: {wanted} bytes wanted, {found} found", str(path))

@@ -1,0 +1,43 @@
+"""One suite, two databases: every test here that asks for a store runs on both."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from support.postgres import PostgresServer
+
+from slackwater.clock import SystemClock
+from slackwater.store import Store
+from slackwater.store.schema import metadata
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """Address of a database that all conformance tests share, one after the other: each finds it empty."""
+    return postgres_server.create_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of a database with nothing in it."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'slackwater.db'}"
+    return str(request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    """Open an empty store."""
+    opened = await Store.open(url, clock=SystemClock())
+    await empty(opened)
+    yield opened
+    await opened.close()
+
+
+async def empty(store: Store) -> None:
+    """Delete every row."""
+    names = [table.name for table in reversed(metadata.sorted_tables)]
+    await store.database.write(
+        lambda connection: [connection.execute(text(f"DELETE FROM {name}")).close() for name in names]  # noqa: S608
+    )

@@ -1,0 +1,264 @@
+"""`ports.BatchStore` on both databases."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from support.stores import (
+    DAY,
+    LEASE,
+    MINE,
+    NOW,
+    SECOND,
+    THEIRS,
+    admission,
+    charge,
+    committed,
+    ended,
+    leased,
+    sealed,
+    segment,
+)
+
+from slackwater.domain.batch import RequestCounts
+from slackwater.domain.errors import InvalidRequestError
+from slackwater.domain.result import ResultRange
+from slackwater.store import Store
+
+
+async def test_a_sealed_batch_is_found_at_once_just_as_it_was_admitted(store: Store) -> None:
+    """D4: the first read after the seal sees it. T1: both instants are kept to the microsecond."""
+    admitted = admission((2, 3))
+    answer = await store.seal(admitted)
+    assert not answer.duplicate
+    assert answer.batch == admitted.batch
+    found = await store.find(MINE, admitted.batch.id)
+    assert found == admitted.batch
+    assert found.expires_at - found.created_at == DAY
+    assert found.created_at.microsecond == 123456
+
+
+async def test_a_foreign_batch_is_like_none(store: Store) -> None:
+    """W1, W2: every call of another workspace gets what it would get for an id that never was."""
+    batch = await ended(store)
+    for batch_id in (batch.id, "msgbatch_unknown"):
+        assert await store.find(THEIRS, batch_id) is None
+        assert await store.cancel(THEIRS, batch_id, NOW) is None
+        assert await store.delete(THEIRS, batch_id) is None
+        assert await store.results(THEIRS, batch_id) == []
+        assert await store.charges(THEIRS, batch_id) == []
+    assert (await store.page(THEIRS, limit=10)).items == ()
+    messages = set()
+    for batch_id in (batch.id, "msgbatch_unknown"):
+        with pytest.raises(InvalidRequestError) as caught:
+            await store.page(THEIRS, limit=10, after_id=batch_id)
+        messages.add(caught.value.message.replace(batch_id, "…"))
+    assert len(messages) == 1
+    assert await store.find(MINE, batch.id) == batch
+
+
+async def test_the_same_body_without_a_retry_mark_is_a_new_batch(store: Store) -> None:
+    """D3: a call with retry count 0 and no key is always a new batch."""
+    first = await store.seal(admission(digest=b"same"))
+    second = await store.seal(admission(digest=b"same"))
+    assert not second.duplicate
+    assert second.batch.id != first.batch.id
+
+
+async def test_a_retried_create_gets_the_first_batch(store: Store) -> None:
+    """D3: same workspace, key and body, marked as retried, within 15 minutes."""
+    first = await store.seal(admission(digest=b"same"))
+    later = NOW + timedelta(minutes=15) - SECOND
+    second = await store.seal(admission(digest=b"same", retried=True, created_at=later))
+    assert second.duplicate
+    assert second.batch == first.batch
+    assert len((await store.page(MINE, limit=10)).items) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"digest": b"other"},
+        {"key_id": "apikey_2"},
+        {"workspace_id": THEIRS},
+        {"created_at": NOW + timedelta(minutes=15)},
+    ],
+)
+async def test_a_retried_create_that_differs_is_a_new_batch(store: Store, other: dict[str, object]) -> None:
+    """D3: another body, key or workspace, or a later time, is another create."""
+    await store.seal(admission(digest=b"same"))
+    again = await store.seal(admission(**{"digest": b"same", "retried": True, **other}))
+    assert not again.duplicate
+
+
+async def test_an_idempotency_key_gets_the_first_batch_for_a_day(store: Store) -> None:
+    """D3: the same key within 24 hours answers with the same batch, retried or not, whichever API key is used."""
+    first = await store.seal(admission(digest=b"same", idempotency_key="k"))
+    again = await store.seal(
+        admission(digest=b"same", idempotency_key="k", key_id="apikey_2", created_at=NOW + DAY - SECOND)
+    )
+    assert again.duplicate
+    assert again.batch == first.batch
+    late = await store.seal(admission(digest=b"same", idempotency_key="k", created_at=NOW + DAY))
+    assert not late.duplicate
+    latest = await store.seal(admission(digest=b"same", idempotency_key="k", created_at=NOW + DAY + SECOND))
+    assert latest.batch == late.batch
+
+
+async def test_an_idempotency_key_with_another_body_is_refused(store: Store) -> None:
+    """D3: 400, and nothing is made; the same key in another workspace is another key."""
+    await store.seal(admission(digest=b"same", idempotency_key="k"))
+    with pytest.raises(InvalidRequestError, match="another request body"):
+        await store.seal(admission(digest=b"other", idempotency_key="k"))
+    assert len((await store.page(MINE, limit=10)).items) == 1
+    foreign = await store.seal(admission(digest=b"other", idempotency_key="k", workspace_id=THEIRS))
+    assert not foreign.duplicate
+
+
+async def test_a_clients_own_key_decides_alone(store: Store) -> None:
+    """D3: a create with a fresh idempotency key is new, even when it is a retry of a body that was seen before."""
+    await store.seal(admission(digest=b"same", idempotency_key="k1"))
+    other = await store.seal(admission(digest=b"same", idempotency_key="k2", retried=True))
+    assert not other.duplicate
+
+
+@pytest.mark.parametrize("mark", [{"retried": True}, {"idempotency_key": "k"}])
+async def test_of_racing_repetitions_one_makes_the_batch(store: Store, mark: dict[str, object]) -> None:
+    """D3: twenty at once, one batch; all others are told that they repeat it."""
+    racing = [store.seal(admission(digest=b"same", **mark)) for _ in range(20)]
+    answers = await asyncio.gather(*racing)
+    assert [answer.duplicate for answer in answers].count(False) == 1
+    assert len({answer.batch.id for answer in answers}) == 1
+    assert len((await store.page(MINE, limit=100)).items) == 1
+
+
+async def test_sealing_the_same_batch_again_changes_nothing(store: Store) -> None:
+    """P2: a seal whose answer was lost is repeated with the same id."""
+    admitted = admission((1, 1))
+    first = await store.seal(admitted)
+    await leased(store, first.batch, limit=1)
+    again = await store.seal(admitted)
+    assert not again.duplicate
+    assert again.batch == first.batch
+    assert [backlog.shards for backlog in await store.backlog(NOW, limit=10)] == [1]
+
+
+async def test_pages_walk_both_ways_and_never_skip_or_repeat(store: Store) -> None:
+    """Contract §3: newest first in both directions; equal instants are told apart by id."""
+    ids = [(await sealed(store, batch_id=f"msgbatch_{n}", created_at=NOW + (n // 3) * SECOND)).id for n in range(8)]
+    newest_first = list(reversed(ids))
+    await sealed(store, workspace_id=THEIRS)
+
+    first = await store.page(MINE, limit=3)
+    assert [batch.id for batch in first.items] == newest_first[:3]
+    assert first.has_more
+    second = await store.page(MINE, limit=3, after_id=newest_first[2])
+    assert [batch.id for batch in second.items] == newest_first[3:6]
+    third = await store.page(MINE, limit=3, after_id=newest_first[5])
+    assert [batch.id for batch in third.items] == newest_first[6:]
+    assert not third.has_more
+
+    back = await store.page(MINE, limit=3, before_id=newest_first[6])
+    assert [batch.id for batch in back.items] == newest_first[3:6]
+    assert back.has_more
+    front = await store.page(MINE, limit=3, before_id=newest_first[3])
+    assert [batch.id for batch in front.items] == newest_first[:3]
+    assert not front.has_more
+    assert (await store.page(MINE, limit=3, before_id=newest_first[0])).items == ()
+
+
+async def test_an_unknown_cursor_is_refused(store: Store) -> None:
+    """Contract §3: 400 that names the parameter; both at once likewise."""
+    for name in ("after_id", "before_id"):
+        with pytest.raises(InvalidRequestError, match=name):
+            await store.page(MINE, limit=3, **{name: "msgbatch_unknown"})
+    batch = await sealed(store)
+    with pytest.raises(InvalidRequestError, match="Only one"):
+        await store.page(MINE, limit=3, after_id=batch.id, before_id=batch.id)
+
+
+async def test_a_canceled_batch_keeps_its_first_instant(store: Store) -> None:
+    """C4: cancel is idempotent. S2: the counts still sum to the size."""
+    batch = await sealed(store, (3,))
+    first = await store.cancel(MINE, batch.id, NOW + SECOND)
+    assert first is not None
+    assert first.processing_status == "canceling"
+    assert first.cancel_initiated_at == NOW + SECOND
+    assert await store.cancel(MINE, batch.id, NOW + 2 * SECOND) == first
+    assert await store.find(MINE, batch.id) == first
+    assert first.tally == RequestCounts(processing=3)
+
+
+async def test_cancel_leaves_an_ended_batch_as_it_is(store: Store) -> None:
+    """C4, S6: ended is ended."""
+    batch = await ended(store)
+    assert await store.cancel(MINE, batch.id, NOW + SECOND) == batch
+    assert await store.find(MINE, batch.id) == batch
+
+
+async def test_results_committed_before_a_cancel_stay(store: Store) -> None:
+    """C4: what was committed is delivered; the rest gets its own outcome, and the batch ends."""
+    batch = await sealed(store, (3,))
+    (lease,) = await leased(store, batch)
+    await committed(store, segment(lease, [1], blob_key="results/a"))
+    await store.cancel(MINE, batch.id, NOW)
+    await committed(store, segment(lease, [0, 2], kind="canceled", blob_key="results/b"), now=NOW + SECOND)
+    found = await store.find(MINE, batch.id)
+    assert found is not None
+    assert found.processing_status == "ended"
+    assert found.ended_at == NOW + SECOND
+    assert found.counts == RequestCounts(succeeded=1, canceled=2)
+    assert [part.blob_key for part in await store.results(MINE, batch.id)] == ["results/a", "results/b"]
+
+
+async def test_only_an_ended_batch_is_deleted_and_nothing_of_it_stays(store: Store) -> None:
+    """Contract §4.5; its money stays in the ledger (M1)."""
+    running = await sealed(store, (2,))
+    assert await store.delete(MINE, running.id) == running
+    assert await store.find(MINE, running.id) == running
+
+    batch = await ended(store, (2, 2))
+    before = await store.usage()
+    keys = [batch.requests_key, *(part.blob_key for part in await store.results(MINE, batch.id))]
+    assert await store.referenced(keys) == frozenset(keys)
+    assert await store.delete(MINE, batch.id) == batch
+    assert await store.find(MINE, batch.id) is None
+    assert await store.results(MINE, batch.id) == []
+    assert await store.charges(MINE, batch.id) == []
+    assert await store.referenced(keys) == frozenset()
+    assert await store.delete(MINE, batch.id) is None
+    assert await store.usage() == before
+
+
+async def test_a_batch_deleted_meanwhile_fences_its_workers(store: Store) -> None:
+    """S5: a zombie's segment for a batch that is gone is refused."""
+    batch = await sealed(store, (1,))
+    (old,) = await leased(store, batch)
+    (new,) = await leased(store, batch, now=NOW + 2 * LEASE)
+    await committed(store, segment(new))
+    await store.delete(MINE, batch.id)
+    report = await committed(store, segment(old))
+    assert report.fenced == {old.key}
+
+
+async def test_charges_add_up_by_model(store: Store) -> None:
+    """M1: what the segments say is what the batch used, sorted by model."""
+    batch = await sealed(store, (2, 1, 2), models=("b", "a"))
+    for model in ("a", "b"):
+        for lease in await leased(store, batch, model=model):
+            await committed(store, segment(lease))
+    assert await store.charges(MINE, batch.id) == [charge("a", 1), charge("b", 4)]
+
+
+async def test_results_keep_commit_order_and_join_neighbours(store: Store) -> None:
+    """R1: ranges come in the order of their commits; what lies side by side in one blob is one range."""
+    batch = await sealed(store, (2, 2, 2))
+    one, two, three = await leased(store, batch)
+    await committed(store, segment(three, blob_key="results/x"))
+    await committed(store, segment(one, blob_key="results/y"), segment(two, blob_key="results/y", offset=20))
+    expected = [
+        ResultRange(blob_key="results/x", offset=0, length=20),
+        ResultRange(blob_key="results/y", offset=0, length=40),
+    ]
+    assert await store.results(MINE, batch.id) == expected
+    assert await store.results(MINE, batch.id) == expected
