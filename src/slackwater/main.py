@@ -128,6 +128,18 @@ async def open_admin(settings: Settings) -> AsyncIterator[Keys]:
 
 
 @asynccontextmanager
+async def open_backends(settings: Settings) -> AsyncIterator[Mapping[str, Backend]]:
+    """Open the configured backends alone, to try them out. Raises ConfigError."""
+    clock = SystemClock()
+    ids = _ids(clock)
+    async with AsyncExitStack() as stack:
+        backends = {one.name: _backend(one, clock, ids) for one in settings.backends}
+        for backend in backends.values():
+            stack.push_async_callback(backend.close)
+        yield backends
+
+
+@asynccontextmanager
 async def _core(settings: Settings) -> AsyncIterator[Core]:
     data = settings.storage.data_dir
     for directory in (data, data / "spool", data / "workers"):

@@ -1,6 +1,7 @@
 """Administrative commands: through the server that runs on the data, or directly when none does."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,35 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
         raise Failure(
             str(error), next_step="correct the configuration; `slackwater doctor` checks it without starting anything"
         ) from None
+
+
+def run_server(job: Coroutine[Any, Any, None]) -> None:
+    """Run a server or worker until it stops. Raises Failure when it cannot start."""
+    from slackwater.config import ConfigError  # noqa: PLC0415  # the server is not for client commands
+    from slackwater.domain.errors import StoreUnavailableError  # noqa: PLC0415  # likewise
+    from slackwater.store.errors import SchemaTooNewError, StoreInUseError, StoreNotDurableError  # noqa: PLC0415
+
+    try:
+        asyncio.run(job)
+    except Exception as error:
+        cause = _first(error)
+        match cause:
+            case ConfigError() | SchemaTooNewError() | StoreInUseError() | StoreNotDurableError():
+                raise Failure(str(cause)) from None
+            case StoreUnavailableError():
+                raise Failure(f"the database cannot be used: {cause}") from None
+            case OSError():
+                next_step = "choose another --port, --host or --data"
+                raise Failure(f"the server cannot run: {cause.strerror or cause}", next_step=next_step) from None
+            case _:
+                raise
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what really went wrong first, out of the groups that tasks wrap it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def administer(config: Path | None, data: Path | None, method: str, **params: object) -> dict[str, Any]:

@@ -134,7 +134,11 @@ class API:
             except Retry as retry:
                 if tries >= (PATIENT_TRIES_MAX if self.patient else 1 if retry.absent else TRIES_MAX):
                     raise retry.failure from None
-                self.pause(retry.after_seconds if retry.after_seconds is not None else min(0.25 * 2**tries, _BACKOFF_SECONDS_MAX))
+                self.pause(
+                    retry.after_seconds
+                    if retry.after_seconds is not None
+                    else min(0.25 * 2**tries, _BACKOFF_SECONDS_MAX)
+                )
 
     @contextlib.contextmanager
     def stream(

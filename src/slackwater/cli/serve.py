@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from slackwater.cli.administration import settings_of
-from slackwater.cli.exits import Failure
+from slackwater.cli.administration import run_server, settings_of
 from slackwater.cli.options import data_options, environment
 from slackwater.cli.output import message, styled
 
@@ -28,21 +27,12 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
     The first start in an empty data directory makes a workspace and one API key, shown once (SLACKWATER_API_KEY chooses
     its value). Without a configuration, inference servers found on this machine are used.
     """
-    from slackwater.config import ConfigError  # noqa: PLC0415  # pydantic is not for client commands
-    from slackwater.main import serve as run  # noqa: PLC0415  # likewise the whole server
+    from slackwater.main import serve as run  # noqa: PLC0415  # the whole server is not for client commands
 
     settings = settings_of(config, data, {"host": host, "port": port})
     if not settings.backends:
         settings = _with_engines(settings)
-    try:
-        asyncio.run(run(settings, on_ready=_announce))
-    except ConfigError as error:
-        raise Failure(str(error)) from None
-    except OSError as problem:
-        raise Failure(
-            f"the server cannot start: {problem.strerror or problem}",
-            next_step="choose another --port, --host or --data",
-        ) from None
+    run_server(run(settings, on_ready=_announce))
 
 
 def _with_engines(settings: "Settings") -> "Settings":

@@ -1,0 +1,101 @@
+"""`slackwater backends`: the configured inference servers, and whether they answer."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import rich_click as click
+
+from slackwater.cli.administration import settings_of
+from slackwater.cli.exits import ERROR, OK, Failure
+from slackwater.cli.options import data_options
+from slackwater.cli.output import on_terminal, write_body, write_table
+
+if TYPE_CHECKING:
+    from slackwater.config import Settings
+    from slackwater.ports import Backend
+
+_PATIENCE_SECONDS = 10.0
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(no_args_is_help=False)
+def backends() -> None:
+    """Show the configured inference servers and try them out."""
+
+
+@backends.command("list")
+@_JSON
+@data_options
+def list_(*, config: Path | None, data: Path | None, as_json: bool) -> None:
+    """List the configured backends and what they serve; nothing is asked of them."""
+    settings = _configured(config, data)
+    rows = [
+        {
+            "name": one.name,
+            "protocol": one.protocol,
+            "url": getattr(one, "url", None),
+            "max_in_flight": one.max_in_flight,
+            "models": [route.id for route in settings.routes().routes if route.backend == one.name],
+        }
+        for one in settings.backends
+    ]
+    _write(rows, as_json=as_json)
+
+
+@backends.command()
+@click.argument("name", required=False)
+@_JSON
+@data_options
+def test(name: str | None, *, config: Path | None, data: Path | None, as_json: bool) -> int:
+    """Ask every backend, or the one called NAME, for its models. Exit code 1 when one does not answer."""
+    settings = _configured(config, data)
+    if name is not None and name not in [one.name for one in settings.backends]:
+        raise Failure(f"no backend is called {name}", next_step="`slackwater backends list` shows them")
+    rows = asyncio.run(_test(settings, name))
+    _write(rows, as_json=as_json)
+    return OK if all(row["state"] == "ok" for row in rows) else ERROR
+
+
+async def _test(settings: "Settings", name: str | None) -> list[dict[str, Any]]:
+    from slackwater.config import ConfigError  # noqa: PLC0415  # pydantic is not for client commands
+    from slackwater.main import open_backends  # noqa: PLC0415  # likewise every adapter
+
+    try:
+        async with open_backends(settings) as opened:
+            return [await _ask(one) for one in opened.values() if name in (None, one.name)]
+    except ConfigError as error:
+        raise Failure(str(error)) from None
+
+
+async def _ask(backend: "Backend") -> dict[str, Any]:
+    from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError  # noqa: PLC0415  # see above
+
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            models = await backend.models()
+    except (AttemptFailedError, BackendAwayError, WireError) as problem:
+        return {"name": backend.name, "state": "problem", "models": [], "problem": str(problem)}
+    except TimeoutError:
+        problem_text = f"no answer within {_PATIENCE_SECONDS:g} s"
+        return {"name": backend.name, "state": "problem", "models": [], "problem": problem_text}
+    return {"name": backend.name, "state": "ok", "models": models, "problem": None}
+
+
+def _configured(config: Path | None, data: Path | None) -> "Settings":
+    settings: Settings = settings_of(config, data)
+    if not settings.backends:
+        raise Failure(
+            "no backend is configured", next_step="`slackwater doctor` looks for one and writes its configuration"
+        )
+    return settings
+
+
+def _write(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json or not on_terminal():
+        write_body(msgspec.json.encode({"data": rows}))
+        return
+    columns = list(rows[0])
+    texts = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
+    write_table(columns, texts)
