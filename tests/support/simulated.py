@@ -53,11 +53,12 @@ class Rig:
 
     def __init__(self, **options: Any) -> None:
         self.clock = VirtualClock()
+        numbers = itertools.count(1)
         self.backend = SimulatedBackend(
             name="sim",
             options=SimulatedOptions(**{"latency_ms": 0, **options}),
             clock=self.clock,
-            new_id=lambda prefix, numbers=itertools.count(1): f"{prefix}_{next(numbers)}",
+            new_id=lambda prefix: f"{prefix}_{next(numbers)}",
         )
 
     async def ask(self, text: str = "hello", **params: Any) -> dict[str, Any]:

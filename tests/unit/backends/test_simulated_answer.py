@@ -6,10 +6,10 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from support.simulated import Rig, call, text_of
 
 from slackwater.backends.simulated.prompt import digest_of, read_prompt
 from slackwater.domain.errors import InvalidRequestError
+from support.simulated import Rig, call, text_of
 
 TOOL = {
     "name": "lookup",

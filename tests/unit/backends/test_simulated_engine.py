@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.simulated import Rig, call
 
 from slackwater.backends.simulated import SimulatedOptions
 from slackwater.backends.simulated.cache import BLOCK_TOKENS
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError
+from support.simulated import Rig, call
 
 
 @pytest.mark.parametrize(("capacity", "seconds"), [(1, 1.0), (4, 0.3), (10, 0.1)])

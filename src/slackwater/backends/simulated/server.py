@@ -162,7 +162,8 @@ class SimulatorServer:
         if fault.kind is FaultKind.STATUS:
             self._fail(connection, dialect, wire_error(fault), fault.status, fault.retry_after_seconds)
         elif fault.kind is FaultKind.REFUSED:
-            self._fail(connection, dialect, OverloadedError(MESSAGE), 503)
+            away = dialect.error(OverloadedError(MESSAGE), 503, "req_simulated")
+            connection.respond(503, away, b"connection: close\r\n")
             connection.close()
         elif fault.kind is FaultKind.REDIRECT:
             connection.respond(302, b"", b"location: /redirected\r\n")
