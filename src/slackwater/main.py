@@ -54,6 +54,8 @@ WORKERS_MAX = 1_024
 
 OnReady = Callable[[str, str | None], None]
 """Called with the base URL and, on a first start, the first key."""
+OnFirstKey = Callable[[str], None]
+"""Called with the first key as soon as it exists: a start that fails after this must not take it along."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,7 @@ class Core:
             listener(event)
 
 
-async def serve(settings: Settings, *, on_ready: OnReady) -> None:
+async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstKey | None = None) -> None:
     """Run the server until SIGTERM or SIGINT. Raises ConfigError, or OSError when the address cannot be had."""
     configure_logging(settings.log.format, settings.log.level)
     pepper = load_pepper(settings, os.environ)
@@ -87,6 +89,8 @@ async def serve(settings: Settings, *, on_ready: OnReady) -> None:
         stop = _stop_signal()
         keys = Keys(core.store, core.clock, core.ids.new, pepper)
         bootstrap = await keys.bootstrap(os.environ.get("SLACKWATER_API_KEY") or None)
+        if on_first_key is not None and bootstrap.secret is not None:
+            on_first_key(bootstrap.secret)
         app = build_app(_services(core, keys, pepper))
         running = [group.create_task(job) for job in _background(core)]
 

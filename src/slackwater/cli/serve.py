@@ -1,7 +1,6 @@
 """`slackwater serve`: the server, and what its first words are."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
     settings = settings_of(config, data, {"host": host, "port": port})
     if not settings.backends:
         settings = _with_engines(settings)
-    run_server(run(settings, on_ready=_announce))
+    run_server(run(settings, on_ready=_announce, on_first_key=_tell_first_key))
 
 
 def _with_engines(settings: "Settings") -> "Settings":
@@ -51,30 +50,25 @@ def _with_engines(settings: "Settings") -> "Settings":
     return connected
 
 
+def _tell_first_key(secret: str) -> None:
+    """Show the first key as soon as it exists, unless the operator chose its value."""
+    if environment().get("SLACKWATER_API_KEY"):
+        return
+    if styled():
+        from rich.console import Console  # noqa: PLC0415  # only on a terminal
+        from rich.text import Text  # noqa: PLC0415  # likewise
+
+        Console(stderr=True).print(Text.assemble("API key, shown this once: ", (secret, "bold green")), soft_wrap=True)
+    else:
+        message(f"API key, shown this once: {secret}")
+
+
 def _announce(base_url: str, first_key: str | None) -> None:
     """Say that the server is ready; called once it is."""
-    if styled():
-        _announce_richly(base_url, first_key)
-        return
     message(f"slackwater is ready at {base_url}")
-    if first_key is not None and not environment().get("SLACKWATER_API_KEY"):
-        message(f"API key, shown this once: {first_key}")
-
-
-def _announce_richly(base_url: str, first_key: str | None) -> None:
-    from rich.console import Console  # noqa: PLC0415  # only on a terminal
-    from rich.panel import Panel  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    console = Console(file=sys.stderr)
-    text = Text.assemble(("slackwater is ready at ", "bold"), (base_url, "bold cyan"))
-    shown = first_key or "…your key…"
-    if first_key is not None and not environment().get("SLACKWATER_API_KEY"):
-        text.append("\n\nAPI key, shown this once:\n")
-        text.append(first_key, "bold green")
-    console.print(Panel(text, expand=False))
-    # Outside the panel: what is to be pasted must not have a frame around it.
-    console.print(snippet(base_url, shown), highlight=False, markup=False, soft_wrap=True)
+    if styled():
+        message("")
+        message(snippet(base_url, first_key or "…your key…"))
 
 
 def snippet(base_url: str, key: str) -> str:
