@@ -47,7 +47,7 @@ def check_conversation(messages: list[Message]) -> None:
 
 def check_system(system: str | list[Block]) -> None:
     """Raise `ParamsError` for an empty text block of the system prompt; an empty string is no system prompt at all."""
-    if type(system) is str:
+    if isinstance(system, str):
         return
     for block in system:
         if not block["text"] or block["text"].isspace():
