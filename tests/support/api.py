@@ -38,7 +38,6 @@ class ManualClock:
     def __init__(self) -> None:
         self._seconds = 0.0
         self._sleepers: list[tuple[float, asyncio.Event]] = []
-        self.asleep = asyncio.Event()
 
     def now(self) -> datetime:
         return CREATED + timedelta(seconds=self._seconds)
@@ -49,8 +48,11 @@ class ManualClock:
     async def sleep(self, seconds: float) -> None:
         woken = asyncio.Event()
         self._sleepers.append((self._seconds + seconds, woken))
-        self.asleep.set()
         await woken.wait()
+
+    @property
+    def sleepers(self) -> int:
+        return len(self._sleepers)
 
     def advance(self, seconds: float) -> None:
         self._seconds += seconds
@@ -58,7 +60,6 @@ class ManualClock:
             if due <= self._seconds:
                 woken.set()
         self._sleepers = [(due, woken) for due, woken in self._sleepers if due > self._seconds]
-        self.asleep.clear()
 
 
 def make_batch(batch_id: str = "msgbatch_01A", **changes: Any) -> Batch:
@@ -132,6 +133,7 @@ class FakeDelivery:
     ends_after: int | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[int, int | None]] = field(default_factory=list)
+    yielded_bytes: int = 0
 
     @property
     def length(self) -> int:
@@ -147,7 +149,9 @@ class FakeDelivery:
                     raise OSError(message)
                 if self.ends_after is not None and start >= self.ends_after:
                     return
-                yield self.content[start : min(stop, start + self.piece_bytes)]
+                piece = self.content[start : min(stop, start + self.piece_bytes)]
+                self.yielded_bytes += len(piece)
+                yield piece
         finally:
             self.closed.set()
 
@@ -332,7 +336,7 @@ class World:
             yield Address(port=await started, task=task)
         finally:
             self.app.stop()
-            await task
+            await asyncio.wait({task})
 
 
 @dataclass
