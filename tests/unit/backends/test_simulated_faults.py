@@ -19,9 +19,7 @@ from support.simulated import Rig, call, text_of
 @pytest.mark.parametrize(
     ("order", "full"), [("status=429", True), ("status=529", True), ("status=503", False), ("refused", False)]
 )
-async def test_a_backend_that_is_away_or_full_costs_the_request_nothing(
-    order: str, full: bool
-) -> None:  # a parameter of the test
+async def test_a_backend_that_is_away_or_full_costs_the_request_nothing(order: str, full: bool) -> None:
     """X7: BackendAwayError, told apart by whether to send less."""
     with pytest.raises(BackendAwayError) as caught:
         await Rig().ask(f"[[sim:{order}]]")
@@ -58,9 +56,7 @@ async def test_retry_after_is_passed_on() -> None:
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_what_the_request_may_have_caused_is_a_failed_attempt(
-    order: str, streamed: bool
-) -> None:  # a parameter of the test
+async def test_what_the_request_may_have_caused_is_a_failed_attempt(order: str, streamed: bool) -> None:
     """S7, X7: never an answer; tried again a few times, then `api_error`."""
     rig = Rig()
     with pytest.raises(AttemptFailedError) as caught:

@@ -251,9 +251,7 @@ async def test_a_spoiled_body_comes_with_status_200(order: str, path: str) -> No
 
 @pytest.mark.parametrize("order", ["cut", "reset", "close", "wronglength"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_broken_connection_is_an_error_of_the_client(
-    order: str, stream: bool
-) -> None:  # a parameter of the test
+async def test_a_broken_connection_is_an_error_of_the_client(order: str, stream: bool) -> None:
     """F16: before the answer, in the middle of it, or short of its announced length."""
     async with simulator() as wire:
         with pytest.raises(aiohttp.ClientError):
@@ -291,7 +289,7 @@ async def test_a_huge_body_has_the_size_that_was_ordered() -> None:
 @pytest.mark.parametrize(
     ("order", "stream"), [("endless", False), ("endless", True), ("hang", False), ("huge=999", True)]
 )
-async def test_a_client_that_gives_up_is_noticed(order: str, stream: bool) -> None:  # a parameter of the test
+async def test_a_client_that_gives_up_is_noticed(order: str, stream: bool) -> None:
     """F16: what never ends, ends with the connection, and the place is free again."""
     async with simulator(capacity=1) as wire:
         with pytest.raises(TimeoutError):

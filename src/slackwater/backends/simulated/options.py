@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from slackwater.backends.simulated.faults import FaultPlan
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedOptions:
@@ -32,7 +34,8 @@ class SimulatedOptions:
     """In process only: when a caller stops waiting for an answer that never comes."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges and the plan of faults. Raises ValueError."""
+        FaultPlan.parse(self.faults, self.seed)
         if self.capacity < 1:
             msg = "capacity must be at least 1"
             raise ValueError(msg)
