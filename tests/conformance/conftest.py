@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from support.postgres import PostgresServer
 
 from slackwater.clock import SystemClock
 from slackwater.store import Store
 from slackwater.store.schema import metadata
+from support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+
+from slackwater.domain.batch import RequestCounts
+from slackwater.domain.errors import InvalidRequestError
+from slackwater.domain.result import ResultRange
+from slackwater.store import Store
 from support.stores import (
     DAY,
     LEASE,
@@ -19,11 +24,6 @@ from support.stores import (
     sealed,
     segment,
 )
-
-from slackwater.domain.batch import RequestCounts
-from slackwater.domain.errors import InvalidRequestError
-from slackwater.domain.result import ResultRange
-from slackwater.store import Store
 
 
 async def test_a_sealed_batch_is_found_at_once_just_as_it_was_admitted(store: Store) -> None:

@@ -19,7 +19,7 @@ THEIRS = "wrkspc_theirs"
 _numbers = itertools.count(1)
 
 
-def admission(  # noqa: PLR0913  # whatever a test wants to say about a batch
+def admission(
     shards: Sequence[int] = (2,),
     *,
     batch_id: str | None = None,
@@ -57,7 +57,7 @@ async def sealed(store: Store, shards: Sequence[int] = (2,), **more: Any) -> Bat
     return (await store.seal(admission(shards, **more))).batch
 
 
-async def leased(  # noqa: PLR0913  # whatever a test wants to say about a lease
+async def leased(
     store: Store,
     batch: Batch,
     *,

@@ -63,7 +63,7 @@ class LocalBlobs:
         await asyncio.to_thread(self._delete, self._path(key))
 
     async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
-        """List keys below a prefix written before an instant, sorted; what earlier writers left half done is removed."""
+        """List keys below a prefix written before an instant, sorted; remove what was left half written before it."""
         start = self._path(prefix.rstrip("/")) if prefix else self._root
         return await asyncio.to_thread(self._keys, start, older_than.timestamp())
 
@@ -84,22 +84,17 @@ class LocalBlobs:
         return size
 
     def _put_file(self, target: Path, path: Path) -> int:
-        with self._partial() as partial:
-            try:
-                os.rename(path, partial)  # noqa: PTH104  # the calls are recorded by their names in the tests
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
+        size = _sync_file(path)
+        try:
+            self._publish(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with self._partial() as partial:
                 shutil.copyfile(path, partial)
-                path.unlink()
-            descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fchmod(descriptor, 0o600)
-                os.fsync(descriptor)
-                size = os.fstat(descriptor).st_size
-            finally:
-                os.close(descriptor)
-            self._publish(partial, target)
+                _sync_file(partial)
+                self._publish(partial, target)
+            path.unlink()
         return size
 
     @contextmanager
@@ -118,7 +113,7 @@ class LocalBlobs:
         for _ in range(_RACES_MAX):
             self._make_durable(target.parent)
             try:
-                os.rename(partial, target)  # noqa: PTH104  # see above
+                os.rename(partial, target)  # noqa: PTH104  # a test records the system calls by these names
             except FileNotFoundError:
                 self._durable.discard(target.parent)
             else:
@@ -175,6 +170,17 @@ def _remove_older(directory: Path, before: float) -> None:
                 path.unlink()
 
 
+def _sync_file(path: Path) -> int:
+    """Make a file's content durable and private; return its size."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -185,17 +191,21 @@ def _sync_directory(directory: Path) -> None:
 
 def _open_range(path: Path, offset: int, length: int | None) -> tuple[BinaryIO, int]:
     """Open a file at an offset; return it and how many bytes are wanted from there."""
-    file = path.open("rb", buffering=0)
+    file: BinaryIO = path.open("rb", buffering=0)
     try:
         size = os.fstat(file.fileno()).st_size
-        wanted = size - offset if length is None else length
-        if offset < 0 or wanted < 0 or offset + wanted > size:
-            raise _short(path, offset + max(wanted, 0), size)
+        wanted = max(0, size - offset) if length is None else length
+        _check_range(path, offset, wanted, size)
         file.seek(offset)
     except BaseException:
         file.close()
         raise
-    return file, wanted  # type: ignore[return-value]  # FileIO has what we use of BinaryIO
+    return file, wanted
+
+
+def _check_range(path: Path, offset: int, length: int, size: int) -> None:
+    if offset < 0 or length < 0 or offset + length > size:
+        raise _short(path, offset + length, size)
 
 
 def _read(path: Path, offset: int, length: int | None) -> bytes:
