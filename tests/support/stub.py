@@ -58,6 +58,8 @@ class Stub:
     """Given out in order, the last one for ever; one that says `connection: close` is followed by a close."""
     play: Play | None = None
     """In place of `answers`: writes what it likes; the connection is closed when the writer is."""
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    """Never set before the end: something to wait for."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
