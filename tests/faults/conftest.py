@@ -1,0 +1,33 @@
+"""Machines to hurt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.machine import Machine, MakeMachine
+from support.simulator import RunningSimulator
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Name a database with nothing in it."""
+    return "sqlite" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[MakeMachine]:
+    """Build machines; everything they started is ended at the end of the test."""
+    made: list[Machine] = []
+
+    def make(database: str = "sqlite", *, simulate: tuple[str, ...] = (), settings: str = "") -> Machine:
+        one = Machine(tmp_path, RunningSimulator.start(tmp_path, *simulate), database, settings)
+        made.append(one)
+        one.start()
+        return one
+
+    yield make
+    for one in made:
+        one.server.process.kill()
+        one.server.process.wait()
+        one.simulator.stop()
