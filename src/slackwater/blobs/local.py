@@ -101,7 +101,7 @@ class LocalBlobs:
     def _partial(self) -> Iterator[Path]:
         """Give a fresh name to write under; whatever is left of it when something fails is removed."""
         partial = self._root / _PARTIAL / secrets.token_hex(16)
-        partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_durable(partial.parent)
         try:
             yield partial
         except BaseException:
@@ -111,8 +111,8 @@ class LocalBlobs:
 
     def _publish(self, partial: Path, target: Path) -> None:
         for _ in range(_RACES_MAX):
-            self._make_durable(target.parent)
             try:
+                self._make_durable(target.parent)
                 os.rename(partial, target)  # noqa: PTH104  # a test records the system calls by these names
             except FileNotFoundError:
                 self._durable.discard(target.parent)
@@ -128,17 +128,18 @@ class LocalBlobs:
         """
         if directory in self._durable:
             return
-        if directory != self._root:
+        if (directory != self._root and self._root in directory.parents) or not directory.parent.is_dir():
             self._make_durable(directory.parent)
-        directory.mkdir(mode=0o700, parents=directory == self._root, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
         _sync_directory(directory.parent)
         if len(self._durable) >= _DIRECTORIES_MAX:
             self._durable.clear()
         self._durable.add(directory)
 
     def _delete(self, path: Path) -> None:
+        """Remove a file and directories that are empty then; those just below the root stay, they fill again soon."""
         path.unlink(missing_ok=True)
-        for directory in path.relative_to(self._root).parents[:-1]:
+        for directory in path.relative_to(self._root).parents[:-2]:
             try:
                 (self._root / directory).rmdir()
             except OSError:  # something else is in it, or it is gone
