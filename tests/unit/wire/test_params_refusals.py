@@ -478,8 +478,13 @@ def test_a_body_with_a_million_problems_is_refused_without_listing_them() -> Non
         check_messages(msgspec.json.encode(params), version=CLASSIC, batch=False)
 
 
-def test_a_message_stays_short_when_names_are_long() -> None:
+def test_a_message_stays_short_when_names_and_ids_are_long() -> None:
     """B11: what a client sent comes back cut, not in full."""
     with pytest.raises(ParamsError) as refused:
         check_messages(msgspec.json.encode(body(**{"k" * 10_000: 1})), version=CLASSIC, batch=False)
     assert refused.value.message == f"{'k' * 100}: {EXTRA}"
+    with pytest.raises(ParamsError) as refused:
+        check_messages(
+            msgspec.json.encode(talk(user("a"), assistant([use("t" * 10_000)]))), version=CLASSIC, batch=False
+        )
+    assert len(refused.value.message) == 2_000

@@ -86,7 +86,8 @@ def _check(params: dict[str, Any], shape: SchemaValidator, *, version: str, beta
     except RecursionError:
         raise too_deep() from None
     found = survey(params)
-    check_unchecked(found.unchecked)
+    if found.unchecked:
+        check_unchecked(found.unchecked)
     check_conversation(params["messages"])
     check_system(params.get("system", ""))
     check_tools(params)

@@ -10,6 +10,7 @@ from typing import Any
 from slackwater.wire.params.failure import ParamsError
 
 _EMPTY_TURN = "all messages must have non-empty content except for the optional final assistant message"
+_FIELDS = len(("role", "content"))
 _ONLY_ASSISTANT = frozenset({"tool_use", "thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use"})
 _ONLY_USER = frozenset({"tool_result"})
 _BOUND_TO_ROLE = _ONLY_ASSISTANT | _ONLY_USER
@@ -32,7 +33,7 @@ def check_conversation(messages: list[Message]) -> None:
         if not content and not final:
             failure = f"messages.{index}: {_EMPTY_TURN}"
             raise ParamsError(failure)
-        if role != "system" and len(message) > len(("role", "content")):
+        if len(message) > _FIELDS and role != "system":
             raise _extra_field(index, message)
         pairing.enter(role)
         if type(content) is str:
@@ -124,7 +125,7 @@ class _Pairing:
 
     def enter(self, role: str) -> None:
         """Begin a message of `role`."""
-        if role in {self._role, "system"}:
+        if role in (self._role, "system"):
             return
         if role == "assistant":
             self.close()

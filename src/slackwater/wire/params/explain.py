@@ -12,7 +12,6 @@ from slackwater.wire.params.vocabulary import EITHER
 PROBLEMS_MAX = 1_000
 """More problems than this are counted, not listed: listing a million unknown keys would cost a gigabyte."""
 PATH_ELEMENT_LENGTH_MAX = 100
-MESSAGE_LENGTH_MAX = 2_000
 
 _STRING_BRANCH = f"{EITHER} string"
 
@@ -27,7 +26,7 @@ def explain(error: ValidationError, body: Mapping[str, Any]) -> ParamsError:
     problem = next(problems)
     steps, sentence = _say(problem, body)
     path = ".".join(str(step)[:PATH_ELEMENT_LENGTH_MAX] for step in steps)
-    return ParamsError(f"{path}: {sentence}"[:MESSAGE_LENGTH_MAX] if path else sentence)
+    return ParamsError(f"{path}: {sentence}" if path else sentence)
 
 
 def _say(problem: ErrorDetails, body: Mapping[str, Any]) -> tuple[list[int | str], str]:

@@ -9,8 +9,10 @@ from typing import Any
 
 Block = dict[str, Any]
 
-_BOUNDED = frozenset({"text", "image", "document", "search_result", "thinking", "redacted_thinking"})
+_BOUNDED = frozenset({"text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_result"})
 """Blocks whose shape leaves no room for a value that nothing has checked."""
+_PLAIN = frozenset({"messages", "system", "model", "max_tokens", "stream"})
+"""Fields of the body of which the same holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,17 +31,16 @@ def survey(body: dict[str, Any]) -> Survey:
     """Look over a body whose shape has been checked."""
     lists = [message["content"] for message in body["messages"] if type(message["content"]) is list]
     blocks: list[Block] = [block for content in lists for block in content]
-    unchecked: list[Any] = [block for block in blocks if block["type"] not in _BOUNDED]
-    nested = [
-        below
-        for block in unchecked
-        if block["type"] == "tool_result" and type(block.get("content")) is list
-        for below in block["content"]
-    ]
-    blocks += nested
-    unchecked += [value for key, value in body.items() if key not in {"messages", "system"}]
-    return Survey(
-        kinds=frozenset([block["type"] for block in blocks]),
-        keys=frozenset().union(*blocks),
-        unchecked=[value for value in unchecked if type(value) in {dict, list, int}],
-    )
+    for block in blocks[:]:
+        if block["type"] == "tool_result" and type(block.get("content")) is list:
+            blocks += block["content"]
+    kinds = frozenset([block["type"] for block in blocks])
+    unchecked: list[Any] = [value for key, value in body.items() if key not in _PLAIN]
+    if not kinds <= _BOUNDED:
+        # a tool_use is nearly always its input alone, so the walk can begin one level further down
+        unchecked += [
+            block["input"] if block["type"] == "tool_use" and "caller" not in block else block
+            for block in blocks
+            if block["type"] not in _BOUNDED
+        ]
+    return Survey(kinds=kinds, keys=frozenset().union(*blocks), unchecked=unchecked)
