@@ -104,6 +104,16 @@ def test_unclosed_nesting_is_refused() -> None:
     assert refusal(b"[" * 1_000_000) == "The request body is nested too deeply: more than 100 levels"
 
 
+@pytest.mark.parametrize(
+    "values", [b"[]," * 1_000_001 + b"1", b"{}," * 1_000_001 + b"1", b'{"":1},' * 1_000_000 + b"1"]
+)
+def test_bombs_of_tiny_values_are_refused_before_they_unfold(values: bytes) -> None:
+    """B6: millions of empty lists would take seconds and gigabytes; real documents are strings."""
+    assert refusal(with_input(b"[" + values + b"]")) == (
+        "The request body has more than 1000000 objects, lists or fields"
+    )
+
+
 def test_ordinary_nesting_passes() -> None:
     """B6: the limit is far above what schemas and inputs need."""
     deep = b"[" * 80 + b"]" * 80

@@ -16,6 +16,11 @@ from slackwater.wire.params.failure import ParamsError
 INTEGER_MAGNITUDE_MAX = 10**20 - 1
 """Twenty digits: what clients send as 64-bit numbers fits, what only bignum languages can read does not."""
 
+LARGE_BODY_BYTES = 2**20
+"""Bodies up to this size cannot hold enough values to hurt, and are not counted."""
+STRUCTURE_MAX = 1_000_000
+"""Objects, lists or fields in a body: a million is more than any context window holds as text, and far from seconds."""
+
 _DECODER = msgspec.json.Decoder()
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BYTE_OFFSET = re.compile(r"^JSON is malformed: (?P<detail>.*) \(byte (?P<offset>\d+)\)$")
@@ -24,6 +29,8 @@ _BYTE_OFFSET = re.compile(r"^JSON is malformed: (?P<detail>.*) \(byte (?P<offset
 def decode_object(body: bytes | memoryview) -> dict[str, Any]:
     """Decode a JSON object; raise `ParamsError` for anything else."""
     raw = body if isinstance(body, bytes) else bytes(body)
+    if len(raw) > LARGE_BODY_BYTES:
+        _check_structure(raw)
     try:
         value = _DECODER.decode(raw)
     except RecursionError:
@@ -55,6 +62,13 @@ def check_unchecked(values: list[Any]) -> None:
 def too_deep() -> ParamsError:
     """Word the refusal of a body that is nested too deeply."""
     return ParamsError(f"The request body is nested too deeply: more than {JSON_DEPTH_MAX} levels")
+
+
+def _check_structure(raw: bytes) -> None:
+    """Refuse bombs of tiny values before they become a hundred times their size; strings count too, harmlessly."""
+    if raw.count(b"{") + raw.count(b"[") > STRUCTURE_MAX or raw.count(b'":') > STRUCTURE_MAX:
+        message = f"The request body has more than {STRUCTURE_MAX} objects, lists or fields"
+        raise ParamsError(message)
 
 
 def _check_depth(values: list[Any]) -> None:
