@@ -3,8 +3,7 @@
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -145,24 +144,9 @@ class Engine:
             self.counters[f"fault_{fault.kind}"] += 1
         return Visit(number=arrival.number, prompt=prompt, orders=orders, answer=answer, fault=fault)
 
-    @asynccontextmanager
-    async def in_service(self, visit: Visit) -> AsyncIterator[InputUsage]:
-        """Hold a place from the end of the prefill on. Raises QueueFullError when there is not even one to wait for."""
-        await self.gate.enter()
-        try:
-            usage, chain = self.cache.look_up(visit.prompt)
-            seconds = self.latency_seconds(visit.number, visit.orders)
-            if self.options.prefill_tokens_per_second:
-                seconds += usage.prefill / self.options.prefill_tokens_per_second
-            await self.wait(seconds)
-            self.cache.keep(chain)
-            self.counters["input_tokens"] += usage.total
-            self.counters["input_tokens_cached"] += usage.read
-            self.counters["output_tokens"] += visit.answer.output_tokens
-            yield usage
-            self.counters["answered"] += 1
-        finally:
-            self.gate.leave()
+    def in_service(self, visit: Visit) -> "Service":
+        """Return a context that holds a place and is entered when the prefill is done."""
+        return Service(self, visit)
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -199,3 +183,41 @@ class Engine:
         if self._witness is not None:
             self._witness.close()
             self._witness = None
+
+
+class Service:
+    """A place in the engine for one request.
+
+    A class and not a generator, which would cost a twentieth of the whole request.
+    """
+
+    __slots__ = ("_engine", "_visit")
+
+    def __init__(self, engine: Engine, visit: Visit) -> None:
+        self._engine = engine
+        self._visit = visit
+
+    async def __aenter__(self) -> InputUsage:
+        """Wait for a place, then for the prefill. Raises QueueFullError when too many wait already."""
+        engine, visit = self._engine, self._visit
+        await engine.gate.enter()
+        try:
+            usage, chain = engine.cache.look_up(visit.prompt)
+            seconds = engine.latency_seconds(visit.number, visit.orders)
+            if engine.options.prefill_tokens_per_second:
+                seconds += usage.prefill / engine.options.prefill_tokens_per_second
+            await engine.wait(seconds)
+        except BaseException:
+            engine.gate.leave()
+            raise
+        if chain:
+            engine.cache.keep(chain)
+        engine.counters["input_tokens"] += usage.total
+        engine.counters["input_tokens_cached"] += usage.read
+        engine.counters["output_tokens"] += visit.answer.output_tokens
+        return usage
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        """Give the place back."""
+        self._engine.gate.leave()
+        self._engine.counters["answered" if kind is None else "broken_off"] += 1

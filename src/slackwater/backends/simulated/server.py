@@ -120,25 +120,21 @@ class SimulatorServer:
     async def _serve(
         self, connection: Connection, dialect: Dialect, body: Json, arrival: Arrival, visit: Visit
     ) -> None:
-        try:
-            async with self._engine.in_service(visit) as usage:
-                message_id = f"msg_sim{self._run}{arrival.number:010d}"
-                whole = message(visit.answer, usage, message_id=message_id, model=str(body.get("model")))
-                headers = b"request-id: req_sim%d\r\n" % arrival.number
-                if body.get("stream") is True and not (visit.fault and visit.fault.kind in _STREAM_ALONE):
-                    await self._stream(connection, dialect, list(dialect.frames(whole, body)), visit.fault)
-                    return
-                await self._engine.decode(visit.answer.output_tokens)
-                data = encode(dialect.whole(whole))
-                if visit.fault is None:
-                    connection.respond(200, data, headers)
-                    return
-                await respond_spoiled(
-                    connection, data, visit.fault, dialect=dialect, clock=self._engine.clock, headers=headers
-                )
-        except asyncio.CancelledError:
-            self._engine.counters["aborted"] += 1
-            raise
+        async with self._engine.in_service(visit) as usage:
+            message_id = f"msg_sim{self._run}{arrival.number:010d}"
+            whole = message(visit.answer, usage, message_id=message_id, model=str(body.get("model")))
+            headers = b"request-id: req_sim%d\r\n" % arrival.number
+            if body.get("stream") is True and not (visit.fault and visit.fault.kind in _STREAM_ALONE):
+                await self._stream(connection, dialect, list(dialect.frames(whole, body)), visit.fault)
+                return
+            await self._engine.decode(visit.answer.output_tokens)
+            data = encode(dialect.whole(whole))
+            if visit.fault is None:
+                connection.respond(200, data, headers)
+                return
+            await respond_spoiled(
+                connection, data, visit.fault, dialect=dialect, clock=self._engine.clock, headers=headers
+            )
 
     async def _stream(
         self, connection: Connection, dialect: Dialect, frames: list[tuple[bytes, int]], fault: Fault | None
