@@ -17,8 +17,7 @@ from slackwater.api.app import build_app
 from slackwater.api.control import admin_handlers, serve_control
 from slackwater.api.server import serve as serve_http
 from slackwater.api.services import Services
-from slackwater.backends import AnthropicBackend, OpenAIBackend
-from slackwater.backends.openai import Options
+from slackwater.backends import AnthropicBackend, OpenAIBackend, options_for
 from slackwater.backends.simulated import SimulatedBackend, SimulatedOptions
 from slackwater.blobs import LocalBlobs
 from slackwater.clock import SystemClock
@@ -331,7 +330,7 @@ def _backend(one: BackendSettings, clock: SystemClock, ids: IdSource) -> Backend
             timeout_seconds=one.timeout_seconds,
             new_id=ids.new,
             wall=clock.now,
-            options=Options(flavour=one.flavour, pass_urls=one.pass_urls),
+            options=options_for(one.flavour, pass_urls=one.pass_urls),
         )
     knobs = one.model_dump(exclude={"name", "protocol", "max_in_flight"})
     try:
