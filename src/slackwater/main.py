@@ -321,6 +321,7 @@ def _backend(one: BackendSettings, clock: SystemClock, ids: IdSource) -> Backend
             timeout_seconds=one.timeout_seconds,
             new_id=ids.new,
             wall=clock.now,
+            pass_urls=one.pass_urls,
         )
     if isinstance(one, OpenAIBackendSettings):
         return OpenAIBackend(

@@ -19,6 +19,8 @@ from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireE
 from slackwater.ports import Call
 
 _COMPLETIONS = "/v1/chat/completions"
+_ASKING_SECONDS_MAX = 5.0
+"""Patience for the question who the server is; a server that does not answer it gets cautious defaults."""
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 _OVERLOADED = frozenset({"429", "503", "529"})
 
@@ -123,8 +125,9 @@ class OpenAIBackend:
         async with self._asking:
             if not self._settled:
                 try:
-                    owner = owner_of_models(await self._http.get("/v1/models"))
-                except (AttemptFailedError, WireError):
+                    async with asyncio.timeout(_ASKING_SECONDS_MAX):
+                        owner = owner_of_models(await self._http.get("/v1/models"))
+                except (AttemptFailedError, WireError, TimeoutError):
                     owner = ""
                 self._options = options_by_owner(owner, pass_urls=self._options.pass_urls)
                 await self._http.reopen(keepalive=self._options.keepalive)
