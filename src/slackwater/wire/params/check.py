@@ -20,13 +20,8 @@ from slackwater.wire.params.survey import survey
 
 NEWER_VERSION = "2026-10-21"  # contract §1.2
 
-_NOT_IN_A_BATCH = (
-    "speed",
-    "store",
-    "previous_thread_event_id",
-    "cache_hint",
-    "context_hint",
-    "fallbacks",
+_NOT_IN_A_BATCH = frozenset(
+    {"speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks"}
 )  # contract §4.1
 
 
@@ -104,10 +99,11 @@ def _check_batchable(params: dict[str, Any]) -> None:
     if params.get("stream") is True:
         message = "stream: streaming is not supported in a batch"
         raise ParamsError(message)
-    for name in _NOT_IN_A_BATCH:
-        if params.get(name) is not None:
-            message = f"{name}: not supported in a batch"
-            raise ParamsError(message)
+    if not _NOT_IN_A_BATCH.isdisjoint(params):
+        for name, value in params.items():
+            if name in _NOT_IN_A_BATCH and value is not None:
+                message = f"{name}: not supported in a batch"
+                raise ParamsError(message)
     # a bool equals a number in Python, and is the shape's business
     if params.get("max_tokens") == 0 and type(params["max_tokens"]) is int:
         message = "max_tokens: 0, which only warms a cache, is not supported in a batch"

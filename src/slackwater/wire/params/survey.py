@@ -4,8 +4,9 @@ Most bodies carry no documents, no citations and no odd numbers; finding that ou
 instead of walking the conversation again.
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Block = dict[str, Any]
 
@@ -15,8 +16,7 @@ _PLAIN = frozenset({"messages", "system", "model", "max_tokens", "stream"})
 """Fields of the body of which the same holds."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What stands somewhere in a body."""
 
     kinds: frozenset[str]
