@@ -268,7 +268,6 @@ async def test_a_failed_sync_is_an_error_and_leaves_no_blob(
     blobs: LocalBlobs, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D6: never acknowledged, and what was written is gone."""
-
     await blobs.put("first", [b"x"])
 
     def fail(_: int) -> None:

@@ -63,7 +63,11 @@ _SHARD_COLUMNS: Final = (
 )
 _SHARDS: Final = (
     select(*_SHARD_COLUMNS)
-    .where(tuple_(shards.c.batch_id, shards.c.number).in_(bindparam("keys", expanding=True)))
+    .where(
+        tuple_(shards.c.batch_id, shards.c.number).in_(bindparam("keys", expanding=True)),
+        shards.c.batch_id.in_(bindparam("ids", expanding=True)),  # SQLite finds its index by these two only
+        shards.c.number.in_(bindparam("numbers", expanding=True)),
+    )
     .order_by(shards.c.batch_id, shards.c.number)
     .with_for_update()
 )
@@ -201,11 +205,12 @@ def _locked(connection: Connection, flush: Flush) -> tuple[dict[str, _Whole], di
     keys = sorted({_key(segment) for segment in flush.segments})
     if not keys:
         return {}, {}
-    found = connection.execute(_BATCHES, {"ids": sorted({batch_id for batch_id, _ in keys})})
+    ids = sorted({batch_id for batch_id, _ in keys})
+    found = connection.execute(_BATCHES, {"ids": ids}).all()
     wholes = {row.id: _Whole(row, {kind: getattr(row, kind) for kind in RESULT_TYPES}) for row in found}
+    named = {"keys": keys, "ids": ids, "numbers": sorted({number for _, number in keys})}
     parts = {
-        (row.batch_id, row.number): _Part(row, unpack_bits(row.done))
-        for row in connection.execute(_SHARDS, {"keys": keys})
+        (row.batch_id, row.number): _Part(row, unpack_bits(row.done)) for row in connection.execute(_SHARDS, named)
     }
     return wholes, parts
 

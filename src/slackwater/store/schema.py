@@ -126,7 +126,13 @@ batches = Table(
     Column("results_key", _identifier()),  # the one blob that took the place of the segments
     Column("results_length", BigInteger),
     Index("batches_list", "workspace_id", "created_at", "id"),
-    Index("batches_status", "processing_status", "created_at", "id"),
+    Index(
+        "batches_running",
+        "created_at",
+        "id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
     Index(
         "batches_kept",
         "created_at",
@@ -244,8 +250,11 @@ marks = Table(
     Column("reached_at", Instant, nullable=False),
 )
 
+# Conditions of partial indices are written out, not bound: only so do both planners see that the index applies.
 OPEN_SHARD = text("shards.state = 'open'")
-"""Written out, not bound: only so do both planners see that the partial index `shards_open` applies."""
+RUNNING = text("batches.ended_at IS NULL")
+NOT_ARCHIVED = text("batches.archived_at IS NULL")
+FRAGMENTED = text("batches.result_blobs > 1")
 
 
 def pack_positions(positions: tuple[int, ...]) -> bytes:

@@ -4,18 +4,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, or_, select, text, union_all, update
+from sqlalchemy import Connection, delete, or_, select, union_all, update
 
 from slackwater.ports import Compaction
 from slackwater.store import rows
 from slackwater.store.batches import IDEMPOTENCY_WINDOW, SEGMENT_RANGE
 from slackwater.store.database import Database, insert
-from slackwater.store.schema import batches, creates, flushes, holds, marks, segments, shards
+from slackwater.store.schema import FRAGMENTED, NOT_ARCHIVED, batches, creates, flushes, holds, marks, segments, shards
 
 TOKEN_KEPT: Final = timedelta(days=1)  # far longer than any worker repeats a flush
-
-_NOT_ARCHIVED: Final = text("batches.archived_at IS NULL")
-_FRAGMENTED: Final = text("batches.result_blobs > 1")
 
 
 class Sweep:
@@ -91,7 +88,7 @@ def due(created_before: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlch
     """Return the query for batches to archive."""
     return (
         select(batches.c.id, batches.c.requests_key, batches.c.results_key)
-        .where(_NOT_ARCHIVED, batches.c.created_at < created_before, batches.c.processing_status == "ended")
+        .where(NOT_ARCHIVED, batches.c.created_at < created_before, batches.c.processing_status == "ended")
         .order_by(batches.c.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -116,21 +113,17 @@ def _drop_parts(connection: Connection, batch_ids: Iterable[str]) -> None:
         connection.execute(delete(table).where(table.c.batch_id.in_(batch_ids)))
 
 
-def fragmented(limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
-    """Return the query for batches to compact and their segments."""
-    found = select(batches.c.id).where(_FRAGMENTED).order_by(batches.c.id).limit(limit).subquery()
-    return (
+def _fragmented(connection: Connection, limit: int) -> list[Compaction]:
+    found = connection.scalars(select(batches.c.id).where(FRAGMENTED).order_by(batches.c.id).limit(limit)).all()
+    query = (
         select(segments.c.batch_id, *SEGMENT_RANGE)
-        .join_from(found, segments, segments.c.batch_id == found.c.id)
+        .where(segments.c.batch_id.in_(found))
         .order_by(segments.c.batch_id, segments.c.sequence)
     )
-
-
-def _fragmented(connection: Connection, limit: int) -> list[Compaction]:
     parts: dict[str, list[rows.AnyRow]] = {}
-    for row in connection.execute(fragmented(limit)):
+    for row in connection.execute(query):
         parts.setdefault(row.batch_id, []).append(row)
-    return [Compaction(batch_id=batch_id, ranges=tuple(rows.ranges(found))) for batch_id, found in parts.items()]
+    return [Compaction(batch_id=batch_id, ranges=tuple(rows.ranges(lines))) for batch_id, lines in parts.items()]
 
 
 def _compact(connection: Connection, batch_id: str, blob_key: str, length: int) -> bool:

@@ -15,7 +15,7 @@ from slackwater.store import rows
 from slackwater.store.commit import commit
 from slackwater.store.database import Database
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
-from slackwater.store.schema import EPOCH, OPEN_SHARD, Instant, batches, shards
+from slackwater.store.schema import EPOCH, OPEN_SHARD, RUNNING, Instant, batches, shards
 
 SHARD_COLUMNS: Final = (
     shards.c.batch_id,
@@ -94,7 +94,7 @@ class Work:
         def work(connection: Connection) -> frozenset[tuple[str, int]]:
             held = (
                 select(shards.c.batch_id, shards.c.number, shards.c.epoch)
-                .where(shards.c.worker_id == worker_id, OPEN_SHARD)
+                .where(shards.c.worker_id == worker_id)  # a finished shard has none
                 .order_by(shards.c.batch_id, shards.c.number)
                 .with_for_update()
             )
@@ -131,7 +131,7 @@ class Work:
         """Void the leases of a worker that is known to be dead; return how many."""
         statement = (
             update(shards)
-            .where(shards.c.worker_id == worker_id, OPEN_SHARD)
+            .where(shards.c.worker_id == worker_id)
             .values(lease_until=EPOCH, worker_id=None)
             .returning(shards.c.number)
         )
@@ -155,6 +155,7 @@ def backlog(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's S
         )
         .join_from(batches, shards, shards.c.batch_id == batches.c.id)
         .where(
+            RUNNING,
             batches.c.processing_status == "in_progress",
             batches.c.expires_at > now,
             OPEN_SHARD,
@@ -185,7 +186,7 @@ def closing(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's S
     return (
         select(*BATCH_COLUMNS)
         .where(
-            batches.c.processing_status.in_(("canceling", "in_progress")),
+            RUNNING,
             or_(batches.c.processing_status == "canceling", batches.c.expires_at <= now),
             exists().where(shards.c.batch_id == batches.c.id, OPEN_SHARD, shards.c.lease_until < now),
         )

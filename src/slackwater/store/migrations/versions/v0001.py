@@ -110,7 +110,14 @@ def _batches() -> None:
     op.create_index("batches_list", "batches", ["workspace_id", "created_at", "id"], unique=False)
     op.create_index("batches_requests_key", "batches", ["requests_key"], unique=False)
     op.create_index("batches_results_key", "batches", ["results_key"], unique=False)
-    op.create_index("batches_status", "batches", ["processing_status", "created_at", "id"], unique=False)
+    op.create_index(
+        "batches_running",
+        "batches",
+        ["created_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
 
 
 def _creates() -> None:
