@@ -1,6 +1,7 @@
 """What each failure of a backend counts as (X7), and that none of them ever becomes an answer (S7, F15, F16)."""
 
 import asyncio
+import gzip
 import json
 import socket
 from typing import Any
@@ -465,3 +466,79 @@ async def test_closing_a_stream_closes_the_connection(backend: Backend, stub: St
 def test_the_samples_are_json() -> None:
     """The good answers of these tests are what a server could send."""
     assert json.loads(json.dumps([MESSAGE, COMPLETION])) == [MESSAGE, COMPLETION]
+
+
+async def test_an_encoded_body_is_counted_decoded(
+    backend: Backend, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8, B5: a server that compresses unasked is understood, and a bomb ends at the limit of decoded bytes."""
+    monkeypatch.setattr(http_module, "BODY_BYTES_MAX", 1 << 20)
+    stub.answers = [reply(gzip.compress(b" " * (64 << 20)), content_encoding="gzip")]
+    assert "larger than" in (await failure_of(backend)).reason
+
+
+async def test_a_badly_encoded_body_is_a_failed_attempt(backend: Backend, stub: Stub, whole: dict[str, Any]) -> None:
+    """S7: what cannot be decoded is not an answer."""
+    stub.answers = [reply(whole, content_encoding="gzip")]
+    assert type((await failure_of(backend)).error) is APIError
+
+
+async def test_a_stream_without_end_is_cut_off_at_the_size(
+    backend: Backend, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8: a stream is counted as a body is."""
+    monkeypatch.setattr(http_module, "BODY_BYTES_MAX", 1 << 20)
+
+    async def endless(_request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n")
+        while True:
+            writer.write(b": still here\n\n" * 1_000)
+            await writer.drain()
+
+    stub.play = endless
+    with pytest.raises(AttemptFailedError, match="larger than"):
+        _ = [event async for event in backend.stream(call())]
+
+
+async def test_an_event_without_end_is_cut_off(backend: Backend, stub: Stub) -> None:
+    """F16: one line that never ends is a broken stream, long before it fills the memory."""
+
+    async def endless(_request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\ndata: ")
+        while True:
+            writer.write(b"x" * 262_144)
+            await writer.drain()
+
+    stub.play = endless
+    with pytest.raises(AttemptFailedError, match="an event is larger than"):
+        _ = [event async for event in backend.stream(call())]
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    backend: Backend, stub: Stub, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8: the backend's address is the operator's word; no variable of the shell sends its key elsewhere."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    stub.answers = [reply(whole)]
+    assert (await backend.infer(call()))["stop_reason"] == "end_turn"
+
+
+@pytest.mark.parametrize("times", [20])
+async def test_many_calls_at_once_do_not_disturb_each_other(
+    backend: Backend, stub: Stub, whole: dict[str, Any], times: int
+) -> None:
+    """S8: a bad answer among good ones fails its own call only."""
+
+    async def every_third_is_broken(request: Received, writer: asyncio.StreamWriter) -> None:
+        number = int(request.json["messages"][0]["content"])
+        writer.write(reply(b"{" if number % 3 == 0 else whole))
+
+    stub.play = every_third_is_broken
+    calls = [backend.infer(call(messages=[{"role": "user", "content": str(number)}])) for number in range(times)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [isinstance(outcome, AttemptFailedError) for outcome in outcomes] == [
+        number % 3 == 0 for number in range(times)
+    ]
