@@ -64,6 +64,7 @@ class SQLiteDatabase(Database):
         self._path = path
         self._failure: Exception | None = None
         self._lock = -1
+        self._closed = False
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "store-reader")
         self.writer = create_engine("sqlite://", creator=self._connect_writer, poolclass=StaticPool)
@@ -79,7 +80,7 @@ class SQLiteDatabase(Database):
         """Open or make the file, bring it up to date. Raises StoreInUseError, SchemaTooNewError."""
         database = cls(path)
         try:
-            await database._in_writer(database._prepare)
+            await database._in(database._writer_thread, database._prepare)
         except BaseException:
             await database.close()
             raise
@@ -87,12 +88,12 @@ class SQLiteDatabase(Database):
 
     async def read(self, work: Work[T]) -> T:
         """Run work over one snapshot in a reader's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader_threads, self._read, work)
+        return await self._in(self._reader_threads, self._read, work)
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work as one transaction in the writer's thread; its outcome is never unknown here."""
         del repeatable
-        return await self._in_writer(self._write, work)
+        return await self._in(self._writer_thread, self._write, work)
 
     @property
     def failure(self) -> Exception | None:
@@ -101,7 +102,9 @@ class SQLiteDatabase(Database):
 
     async def close(self) -> None:
         """Let the readers go first: the last connection to close checkpoints, and that has to be the writer."""
-        await asyncio.to_thread(self._close)
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._reader_threads.shutdown()
@@ -116,8 +119,11 @@ class SQLiteDatabase(Database):
             self._writer.close()
         self.writer.dispose()
 
-    async def _in_writer(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, work, *arguments)
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> T:
+        if self._closed:
+            message = "The store is closed."
+            raise StoreUnavailableError(message)
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
 
     def _read(self, work: Work[T]) -> T:
         try:
