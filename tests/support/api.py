@@ -17,7 +17,8 @@ from typing import Any
 import httpx2
 
 from slackwater.api.app import App, build_app
-from slackwater.api.server import serve
+from slackwater.api.connection import Patience
+from slackwater.api.server import PATIENCE, serve
 from slackwater.api.services import Limits, Services
 from slackwater.domain.batch import Batch, RequestCounts, Terms
 from slackwater.domain.errors import InvalidRequestError, NotFoundError
@@ -164,8 +165,10 @@ class FakeBatches:
     has_more: bool = False
     charges: list[Charge] = field(default_factory=list)
     error: Exception | None = None
+    asked: int = 0
 
     async def retrieve(self, workspace_id: str, batch_id: str) -> Batch:
+        self.asked += 1
         if self.error is not None:
             raise self.error
         batch = self.batches.get(batch_id)
@@ -319,7 +322,7 @@ class World:
         )
 
     @asynccontextmanager
-    async def server(self) -> AsyncIterator["Address"]:
+    async def server(self, patience: Patience = PATIENCE) -> AsyncIterator["Address"]:
         """Run a real server on a free port."""
         started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
@@ -329,6 +332,7 @@ class World:
                 port=0,
                 on_started=lambda _host, port: started.set_result(port),
                 graceful_seconds=2,
+                patience=patience,
             )
         )
         try:

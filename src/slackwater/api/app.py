@@ -62,10 +62,10 @@ class App:
         match = self._router.find(segments(scope))
         if match is None:
             raise NotFoundError
+        context.path = match.path
         endpoint = match.methods.get(scope["method"])
         if endpoint is None:
             return failure(MethodNotAllowedError(), context.request_id, {"allow": match.allow})
-        context.path = endpoint.path
         context.parameters = match.parameters
         return await endpoint.handle(context)
 

@@ -9,7 +9,7 @@ import zstandard
 from slackwater.domain.errors import InvalidRequestError
 from slackwater.domain.limits import MIB
 
-STEP_BYTES_MAX = MIB
+STEP_BYTES_MAX = MIB // 4
 ZSTD_INPUT_BYTES = 128
 """zstd expands at most 32,768-fold and cannot be told where to stop, so that its input is what bounds a step: 4 MiB."""
 ZSTD_WINDOW_BYTES_MAX = 8 * MIB  # B5; also what RFC 8878 asks every decoder to support

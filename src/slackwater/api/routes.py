@@ -34,6 +34,8 @@ class Match:
 
     methods: Mapping[str, Endpoint]
     """By method, HEAD beside GET."""
+    path: str
+    """The template."""
     parameters: Mapping[str, str]
 
     @property
@@ -57,11 +59,11 @@ class Router:
         """Return what a path leads to; None for nothing. Literal segments win over parameters."""
         exact = self._paths.get(tuple(segments))
         if exact is not None and not any(map(_is_parameter, segments)):
-            return Match(methods=exact, parameters={})
+            return Match(methods=exact, path=_joined(segments), parameters={})
         for template, methods in self._paths.items():
             parameters = _parameters(template, segments)
             if parameters is not None:
-                return Match(methods=methods, parameters=parameters)
+                return Match(methods=methods, path=_joined(template), parameters=parameters)
         return None
 
 
@@ -84,6 +86,10 @@ def _parameters(template: tuple[str, ...], given: list[str]) -> dict[str, str] |
         elif expected != part:
             return None
     return parameters
+
+
+def _joined(template: Iterable[str]) -> str:
+    return "/" + "/".join(template)
 
 
 def _is_parameter(segment: str) -> bool:

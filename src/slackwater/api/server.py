@@ -9,12 +9,13 @@ from pathlib import Path
 import uvicorn
 
 from slackwater.api.app import App
-from slackwater.api.connection import connection_class
+from slackwater.api.connection import Patience, connection_class
 from slackwater.api.presence import dismiss
 
 GRACEFUL_SECONDS = 30  # L4: answers in progress get this long after a stop
 KEEP_ALIVE_SECONDS = 5  # B2
 BACKLOG = 2048
+PATIENCE = Patience()
 
 
 async def serve(
@@ -25,6 +26,7 @@ async def serve(
     uds: Path | None = None,
     on_started: Callable[[str, int], None],
     graceful_seconds: int = GRACEFUL_SECONDS,
+    patience: Patience = PATIENCE,
 ) -> None:
     """Serve until `app.stop()`, then let answers in progress finish. Signals are the caller's business.
 
@@ -33,7 +35,7 @@ async def serve(
     """
     listener = await _listen(host, port, uds)
     address = (str(uds), 0) if uds is not None else listener.getsockname()[:2]
-    server = _Server(_config(app, graceful_seconds), lambda: on_started(*address))
+    server = _Server(_config(app, graceful_seconds, patience), lambda: on_started(*address))
     stopper = asyncio.create_task(_stop_with(app, server))
     try:
         await server.serve(sockets=[listener])
@@ -59,14 +61,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: App, graceful_seconds: int) -> uvicorn.Config:
+def _config(app: App, graceful_seconds: int, patience: Patience) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connection_class(app.new_id),
+        http=connection_class(app.new_id, patience),
         ws="none",
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # only what trusted proxies say is read, in address.py
