@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from slackwater.backends.events import StreamOrder
 from slackwater.backends.http import HTTPClient
@@ -31,6 +32,7 @@ _COUNTED = frozenset(
     }
 )
 """What of a Messages body `count_tokens` takes (contract §7.2)."""
+_HOSTED = "api.anthropic.com"
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 _OVERLOADED = frozenset({"overloaded_error", "rate_limit_error"})
 _STATUS_OF = {"invalid_request_error": 400, "not_found_error": 404, "request_too_large": 413, "timeout_error": 504}
@@ -57,8 +59,9 @@ class AnthropicBackend:
         self._name = name
         self._new_id = new_id
         self._pass_urls = pass_urls
-        headers = {"x-api-key": api_key} if api_key else {}
-        self._http = HTTPClient(name=name, url=url, headers=headers, timeout_seconds=timeout_seconds, wall=wall)
+        self._http = HTTPClient(
+            name=name, url=url, headers=_key_headers(url, api_key), timeout_seconds=timeout_seconds, wall=wall
+        )
 
     @property
     def name(self) -> str:
@@ -116,6 +119,14 @@ class AnthropicBackend:
     def _body(self, call: Call) -> dict[str, Any]:
         check_sources(call.params, pass_urls=self._pass_urls)
         return {**call.params, "model": call.upstream}
+
+
+def _key_headers(url: str, api_key: str | None) -> dict[str, str]:
+    """Return the key as the hosted API wants it; for other servers also as vLLM and most proxies want it."""
+    if not api_key:
+        return {}
+    bearer = {} if urlsplit(url).hostname == _HOSTED else {"Authorization": f"Bearer {api_key}"}
+    return {"x-api-key": api_key, **bearer}
 
 
 def _headers(call: Call) -> dict[str, str]:

@@ -42,13 +42,14 @@ class HTTPClient:
         wall: Callable[[], datetime],
         keepalive: bool = True,
     ) -> None:
-        """Take the base `url`, with or without `/v1`, and `headers` for every call: the key is in them.
+        """Take the base `url`, with or without `/v1`, and the `headers` that hold the key, if there is one.
 
         `timeout_seconds` bounds a whole exchange, the reading of a stream included. `wall` is asked only to read a
         `retry-after` that is a date. Without `keepalive` every call opens its own connection.
         """
         self.name = name
         self._root = url.rstrip("/").removesuffix("/v1")
+        self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values()]
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "slackwater", **headers}
         self._timeout = aiohttp.ClientTimeout(
             total=timeout_seconds, sock_connect=min(CONNECT_SECONDS_MAX, timeout_seconds / 2)
@@ -86,7 +87,7 @@ class HTTPClient:
     ) -> Answer:
         """Send, and return whatever was answered, its body bounded. Raises only for failures of the transport."""
         async with self._response(method, path, body, headers) as response:
-            return await _read(response)
+            return await self._read(response)
 
     async def events(
         self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
@@ -96,7 +97,7 @@ class HTTPClient:
         received = 0
         async with self._response("POST", path, body, {"Accept": "text/event-stream", **(headers or {})}) as response:
             if response.status != _OK or response.content_type != "text/event-stream":
-                self.accept(await _read(response), model=model)
+                self.accept(await self._read(response), model=model)
                 reason = f"answered {response.content_type} in place of a stream"
                 raise broken(reason)
             async for piece in response.content.iter_any():
@@ -138,6 +139,20 @@ class HTTPClient:
         await _NoticeClosed()
         return await session.request(method, self._root + path, data=data, headers=headers, allow_redirects=False)
 
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+        """Read a whole answer, or the beginning of an error, in which our key is blotted out if it is quoted."""
+        if response.status >= _ERRORS_FROM:
+            body = await _beginning(response)
+            for secret in self._secrets:
+                body = body.replace(secret, b"***")
+            return Answer(status=response.status, headers=response.headers, body=body)
+        _check_size(response.content_length or 0)
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            _check_size(len(body))
+        return Answer(status=response.status, headers=response.headers, body=body)
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -175,20 +190,15 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequestError(message) from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> Answer:
+async def _beginning(response: aiohttp.ClientResponse) -> bytearray:
+    """Read as much of a body as a message may be in."""
     body = bytearray()
-    if response.status >= _ERRORS_FROM:
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) >= ERROR_BYTES_MAX:
-                response.close()
-                break
-        return Answer(status=response.status, headers=response.headers, body=body[:ERROR_BYTES_MAX])
-    _check_size(response.content_length or 0)
     async for piece in response.content.iter_any():
         body += piece
-        _check_size(len(body))
-    return Answer(status=response.status, headers=response.headers, body=body)
+        if len(body) >= ERROR_BYTES_MAX:
+            response.close()
+            break
+    return body[:ERROR_BYTES_MAX]
 
 
 def _check_size(size: int) -> None:
@@ -208,7 +218,7 @@ def _failure(error: Exception) -> Exception:
     """Sort a transport failure: could not connect, too slow, or cut (X7)."""
     kind = type(error).__name__
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return BackendAwayError(f"cannot connect: {kind}")
+        return BackendAwayError(f"cannot connect: {error}")
     if isinstance(error, TimeoutError):
         return too_slow(f"no answer in time: {kind}")
     return cut(f"the exchange failed: {kind}")

@@ -25,6 +25,8 @@ from slackwater.domain.errors import (
 )
 
 MESSAGE_LENGTH_MAX = 1_000
+REASON_LENGTH_MAX = 200
+"""What operators see of an error in their logs: enough to know it, too little to hold a prompt."""
 RETRY_AFTER_SECONDS_MAX = 86_400.0
 """No batch lives longer, so a longer wait means the same."""
 
@@ -37,7 +39,7 @@ WORTH_RETRYING = frozenset({408, 409, 425})
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
-_SECRET = re.compile(r"\b(?:sk|key|hf)[-_][A-Za-z0-9_*-]{8,}")
+_SECRET = re.compile(r"\b(?:sk-|hf_)[A-Za-z0-9_*-]{8,}")
 
 _TOO_LONG = re.compile(r"context[ _](?:length|size|window)|model'?s? max(?:imum)? (?:model )?len", re.IGNORECASE)
 _LIMIT = re.compile(r"(?:context (?:length|size|window)|max_model_len)\D{0,40}(\d+)", re.IGNORECASE)
@@ -90,7 +92,7 @@ def refusal(answer: Answer, *, model: str, wall: Callable[[], datetime]) -> Exce
 def told(status: int, body: Any, *, model: str) -> Exception:  # noqa: ANN401  # whatever the backend sent
     """Return the exception for a refusal with a decoded body, or None in its place; also used for in-stream errors."""
     complaint = complaint_of(body)
-    reason = f"answered {status}: {complaint.message}" if complaint.message else f"answered {status}"
+    reason = f"answered {status}: {clean(complaint.message)[:REASON_LENGTH_MAX]}"
     if status == 408:  # noqa: PLR2004  # request timeout
         return too_slow(reason)
     if status >= 400 and complaint.is_unknown_model(status):  # noqa: PLR2004  # client and server errors

@@ -49,7 +49,14 @@ async def test_params_pass_through_apart_from_the_model(backend: AnthropicBacken
     assert sent.headers["anthropic-version"] == "2023-06-01"
     assert sent.headers["anthropic-beta"] == "a-1,b-2"
     assert sent.headers["x-api-key"] == "sk-backend-secret"
-    assert "authorization" not in sent.headers
+    assert sent.headers["authorization"] == "Bearer sk-backend-secret"
+
+
+def test_the_hosted_api_gets_its_key_in_one_header(plain: dict[str, Any]) -> None:
+    """Elsewhere the key goes under both names, since vLLM knows only the other one."""
+    headers = AnthropicBackend(url="https://api.anthropic.com", **plain)._http._headers
+    assert headers["x-api-key"] == "sk-backend-secret"
+    assert "Authorization" not in headers
 
 
 async def test_a_bare_engines_answer_is_filled_in(backend: AnthropicBackend, stub: Stub) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -206,7 +207,17 @@ async def test_a_refusal_is_cleaned_before_a_client_sees_it(backend: Backend, st
         await backend.infer(call())
     message = refused.value.message
     assert len(message) == 1_000
-    assert message.startswith("bad [31m … … xxx")
+    assert message.startswith("bad [31m … *** xxx")
+
+
+async def test_our_key_is_blotted_out_of_what_a_backend_quotes(plain: dict[str, Any], stub: Stub) -> None:
+    """C8: whatever the key looks like, neither a client nor a log sees it."""
+    backend = AnthropicBackend(url=stub.url, **{**plain, "api_key": "plain words"})
+    stub.answers = [reply(error_body("bad key: plain words"), status=400), reply(error_body("plain words"), status=500)]
+    with pytest.raises(InvalidRequestError, match=r"^bad key: \*\*\*$"):
+        await backend.infer(call())
+    assert "plain" not in (await failure_of(backend)).reason
+    await backend.close()
 
 
 async def test_a_redirect_is_not_followed(backend: Backend, stub: Stub) -> None:
@@ -437,6 +448,28 @@ async def test_a_request_that_cannot_be_written_as_json_fails_alone(backend: Bac
     assert stub.received == []
 
 
+async def test_canceling_a_call_closes_the_connection(backend: Backend, stub: Stub) -> None:
+    """C2: work that is aborted must stop at the backend too."""
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def dribble(_request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\n\r\n")
+        arrived.set()
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" " * 1_000)
+                await writer.drain()
+        gone.set()
+
+    stub.play = dribble
+    work = asyncio.create_task(backend.infer(call()))
+    await arrived.wait()
+    work.cancel()
+    await asyncio.wait_for(gone.wait(), 5)
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
 async def test_closing_a_stream_closes_the_connection(backend: Backend, stub: Stub, protocol: str) -> None:
     """A caller that goes away must stop the work at the backend, which notices by the closed connection."""
     gone = asyncio.Event()
@@ -448,12 +481,10 @@ async def test_closing_a_stream_closes_the_connection(backend: Backend, stub: St
 
     async def open_ended(_request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(sse(first, end=b""))
-        while not writer.is_closing():
-            writer.write(b": more\n\n" * 100)
-            try:
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b": more\n\n" * 100)
                 await writer.drain()
-            except ConnectionError:
-                break
         gone.set()
 
     stub.play = open_ended

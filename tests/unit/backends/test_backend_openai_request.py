@@ -81,6 +81,34 @@ def test_turns_keep_their_order_and_roles() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("a", "b", {"role": "user", "content": "a\n\nb"}),
+        ("", "b", {"role": "user", "content": "b"}),
+        ("a", [PNG], {"role": "user", "content": [{"type": "text", "text": "a"}, PNG_PART]}),
+    ],
+)
+def test_turns_of_one_speaker_are_combined(first: Any, second: Any, expected: dict[str, Any]) -> None:
+    """As the API does it: many chat templates fail on two turns of the same role."""
+    assert chat({"role": "user", "content": first}, {"role": "user", "content": second}) == [expected]
+
+
+def test_turns_of_the_assistant_are_combined_with_their_calls() -> None:
+    """Calls and thinking of both stay."""
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    thought = {"type": "thinking", "thinking": "hm"}
+    turns = [
+        {"role": "assistant", "content": [thought, call]},
+        {"role": "assistant", "content": [{"type": "text", "text": "x"}, call | {"id": "u"}]},
+        {"role": "assistant", "content": [call | {"id": "v"}]},
+    ]
+    message = chat(USER, *turns)[1]
+    assert [made["id"] for made in message["tool_calls"]] == ["t", "u", "v"]
+    assert message["content"] == "x"
+    assert message["reasoning_content"] == "hm"
+
+
+@pytest.mark.parametrize(
     ("blocks", "expected"),
     [
         ([{"type": "text", "text": "a"}], "a"),

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.backends import OpenAIBackend, Options, options_for
@@ -401,6 +401,7 @@ WORDS = st.text(alphabet=st.sampled_from('ab \n{"é🙂'), max_size=12)
 INPUTS = st.dictionaries(WORDS, st.one_of(WORDS, st.integers(-9, 9), st.lists(st.booleans())), max_size=3)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, st.lists(INPUTS, max_size=3), WORDS, st.sampled_from(["stop", "length"]), st.data())
 async def test_any_cut_of_the_chunks_gives_the_whole_answer(  # what hypothesis draws
     thinking: str, text: str, inputs: list[dict[str, Any]], prefill: str, finish: str, data: st.DataObject

@@ -1,7 +1,7 @@
 """The reader of server-sent events."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwater.backends.sse import BrokenStreamError, EventReader, ServerEvent
@@ -26,6 +26,7 @@ def events_of(*pieces: bytes) -> list[ServerEvent]:
     return [event for piece in pieces for event in reader.feed(piece)]
 
 
+@settings(deadline=None)
 @given(LINES, st.data())
 def test_any_cut_of_the_bytes_gives_the_same_events(lines: list[str], data: st.DataObject) -> None:
     """However a stream is cut into pieces, and whatever its line ends, the events are those of the whole."""

@@ -10,7 +10,7 @@ from slackwater.domain.errors import InvalidRequestError
 Block = Mapping[str, Any]
 Part = dict[str, Any]
 
-_BETWEEN_BLOCKS = "\n\n"
+BETWEEN_BLOCKS = "\n\n"
 
 
 def unsupported(path: str) -> InvalidRequestError:
@@ -100,7 +100,7 @@ def text_part(text: str) -> Part:
 
 def joined(parts: Iterable[Part]) -> str:
     """Join the text parts; blocks are paragraphs."""
-    return _BETWEEN_BLOCKS.join(part["text"] for part in parts if part["type"] == "text")
+    return BETWEEN_BLOCKS.join(part["text"] for part in parts if part["type"] == "text")
 
 
 def as_content(parts: list[Part]) -> str | list[Part]:

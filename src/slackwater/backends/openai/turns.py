@@ -5,11 +5,20 @@ from typing import Any
 
 import msgspec
 
-from slackwater.backends.openai.blocks import BlockReader, Part, as_content, joined, text_part, unsupported
+from slackwater.backends.openai.blocks import (
+    BETWEEN_BLOCKS,
+    BlockReader,
+    Part,
+    as_content,
+    joined,
+    text_part,
+    unsupported,
+)
 from slackwater.backends.openai.options import Options
 
 Message = dict[str, Any]
 
+_COMBINED = frozenset({"user", "assistant"})
 _DROPPED = frozenset({"redacted_thinking"})
 """Encrypted by and for another server: nobody else can read it."""
 
@@ -23,13 +32,40 @@ def chat_messages(params: Mapping[str, Any], options: Options) -> list[Message]:
         messages.append({"role": "system", "content": system})
     for index, turn in enumerate(params["messages"]):
         path = f"messages.{index}.content"
-        if turn["role"] == "assistant":
-            messages.append(_assistant(turn["content"], path, options))
-        elif turn["role"] == "system":
-            messages.append({"role": "system", "content": joined(reader.parts(turn["content"], path))})
-        else:
-            messages.extend(_user(turn["content"], path, reader))
+        for message in _turn(turn, path, reader, options):
+            if messages and messages[-1]["role"] == message["role"] and message["role"] in _COMBINED:
+                messages[-1] = _combined(messages[-1], message)
+            else:
+                messages.append(message)
     return messages
+
+
+def _turn(turn: Mapping[str, Any], path: str, reader: BlockReader, options: Options) -> list[Message]:
+    match turn["role"]:
+        case "assistant":
+            return [_assistant(turn["content"], path, options)]
+        case "system":
+            return [{"role": "system", "content": joined(reader.parts(turn["content"], path))}]
+        case _:
+            return _user(turn["content"], path, reader)
+
+
+def _combined(first: Message, second: Message) -> Message:
+    """Make one turn of two by the same speaker, as the API does: many chat templates insist on taking turns."""
+    shared = first.keys() & second.keys() - {"role"}
+    return first | second | {key: _both(first[key], second[key]) for key in shared}
+
+
+def _both(first: Any, second: Any) -> Any:  # noqa: ANN401  # text, parts, calls or nothing
+    if not first or not second:
+        return first or second
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}{BETWEEN_BLOCKS}{second}"
+    return [*_as_list(first), *_as_list(second)]
+
+
+def _as_list(content: Any) -> list[Any]:  # noqa: ANN401
+    return [text_part(content)] if isinstance(content, str) else content
 
 
 def _assistant(content: Any, path: str, options: Options) -> Message:  # noqa: ANN401  # a string or a list of blocks
