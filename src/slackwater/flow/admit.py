@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from slackwater.domain.batch import Admission, Batch, RequestCounts, Terms
+from slackwater.domain.errors import WireError
 from slackwater.domain.events import BatchAdmitted
 from slackwater.domain.ids import BATCH, IdSource
 from slackwater.flow.ingest import ingest
@@ -93,16 +94,19 @@ class Admit:
             expires_at=created_at + self._expires_after,
             requests_key=requests_key,
         )
-        sealed = await self._store.seal(
-            Admission(
-                batch=batch,
-                shards=ingested.shards,
-                key_id=origin.key_id,
-                digest=origin.digest,
-                idempotency_key=origin.idempotency_key,
-                retried=origin.retried,
-            )
+        admission = Admission(
+            batch=batch,
+            shards=ingested.shards,
+            key_id=origin.key_id,
+            digest=origin.digest,
+            idempotency_key=origin.idempotency_key,
+            retried=origin.retried,
         )
+        try:
+            sealed = await self._store.seal(admission)
+        except WireError:
+            await self._blobs.delete(requests_key)
+            raise
         if sealed.duplicate:
             await self._blobs.delete(requests_key)
         else:
