@@ -39,7 +39,7 @@ class RunningServer:
         log = directory / "server.log"
         command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
         # What the machine is set up with must not steer the server under test.
-        foreign = ("SLACKWATER_", "ANTHROPIC_")
+        foreign = ("SLACKWATER_", "ANTHROPIC_", "PYTHONDONTWRITEBYTECODE")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with log.open("wb") as stream:
             process = subprocess.Popen(
