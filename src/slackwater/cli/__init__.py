@@ -12,6 +12,7 @@ import rich_click as click
 from click.exceptions import NoSuchCommand
 
 from slackwater.cli.exits import INTERRUPTED, OK, Failure
+from slackwater.cli.output import ReaderGoneError, message
 
 _COMMANDS = {
     "serve": "slackwater.cli.serve:serve",
@@ -65,7 +66,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         code = _run(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # `slackwater … | head` has seen enough
+    except (ReaderGoneError, BrokenPipeError):
+        # The interpreter flushes stdout once more on its way out, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
     except KeyboardInterrupt:
@@ -91,8 +93,6 @@ def _run(args: list[str] | None) -> int:
 
 def tell(failure: Failure) -> None:
     """Write a failure to stderr: what, request id, next step."""
-    from slackwater.cli.output import message  # noqa: PLC0415  # only when something went wrong
-
     message(failure.what)
     if failure.request_id:
         message(f"request id: {failure.request_id}")

@@ -10,7 +10,7 @@ import rich_click as click
 
 from slackwater.cli.connection import API, API_VERSION, find_target
 from slackwater.cli.options import client_options, environment, json_option
-from slackwater.cli.output import message, on_terminal, write_body, write_table, write_text
+from slackwater.cli.output import message, on_terminal, styled, write_body, write_table, write_text
 
 _BATCHES = "/v1/messages/batches"
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -209,7 +209,8 @@ def _finish(api: API, batch_id: str, options: dict[str, Any], order: list[str] |
 
         save_results(api, batch_id, options["output"], order)
         message(f"results in {options['output']}")
-    message(f"{batch_id} ended: {summary(state)}")
+    if styled():  # elsewhere the last progress line has said it
+        message(f"{batch_id} ended: {summary(state)}")
     _show(answer.body, answer.json(), options)
     return ended_code(state)
 

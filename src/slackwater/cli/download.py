@@ -14,7 +14,6 @@ from slackwater.cli.output import Stdout, message
 
 _TRIES_MAX = 5  # without a byte of progress between them
 _PARTIAL = 206
-_PIECE_BYTES = 2**18
 
 
 class _Line(msgspec.Struct):
@@ -115,7 +114,7 @@ def _fetch(api: API, batch_id: str, sink: _Sink) -> None:
             if failures >= _TRIES_MAX:
                 raise retry.failure from None
             message(f"{retry.failure.what}; continuing at byte {sink.have:,}")
-            api.pause(retry.after_seconds if retry.after_seconds is not None else 0.1 * 2**failures)
+            api.pause(retry.after_seconds if retry.after_seconds is not None else 0.05 * 2**failures)
         else:
             return
 
@@ -129,7 +128,8 @@ def _fetch_once(api: API, path: str, sink: _Sink) -> None:
         known = response.status_code == _PARTIAL
         if not known:
             sink.restart(response.headers.get("etag"))
-        for piece in response.iter_raw(_PIECE_BYTES):
+        # Without a size: pieces gathered to one would be lost when the connection breaks in the middle.
+        for piece in response.iter_raw():
             sink.write(piece[1:] if known else piece)
             known = False
 

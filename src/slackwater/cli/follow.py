@@ -28,12 +28,11 @@ def follow(api: API, batch_id: str, timeout_seconds: float | None) -> dict[str, 
     clock = SystemClock()
     started = clock.monotonic()
     wait = _POLL_SECONDS_FIRST
-    progress(api, batch_id)
-    api.patient = True
     try:
         with _display(clock.monotonic) as display:
             while True:
                 state = progress(api, batch_id)
+                api.patient = True
                 display.show(state)
                 if state["processing_status"] == "ended":
                     return state

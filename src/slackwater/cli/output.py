@@ -31,6 +31,10 @@ def message(text: str) -> None:
     sys.stderr.flush()
 
 
+class ReaderGoneError(Exception):
+    """Who read stdout has seen enough (`slackwater … | head`). Not an OSError: click would make that a failure."""
+
+
 class Stdout:
     """Bytes on their way to stdout: unchanged into a file or pipe, without control characters onto a terminal."""
 
@@ -39,14 +43,20 @@ class Stdout:
 
     def write(self, data: bytes) -> None:
         """Write a piece; pieces may be cut anywhere."""
-        if self._decoder is None:
-            sys.stdout.buffer.write(data)
-        else:
-            sys.stdout.write(sanitized(self._decoder.decode(data)))
+        try:
+            if self._decoder is None:
+                sys.stdout.buffer.write(data)
+            else:
+                sys.stdout.write(sanitized(self._decoder.decode(data)))
+        except BrokenPipeError:
+            raise ReaderGoneError from None
 
     def flush(self) -> None:
         """Hand over everything."""
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderGoneError from None
 
 
 def write_body(body: bytes) -> None:
@@ -66,7 +76,5 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     lines = [[column.upper() for column in columns]]
     lines += [[sanitized("" if cell is None else str(cell)).replace("\n", " ") for cell in row] for row in rows]
     widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    for line in lines:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        sys.stdout.write(text.rstrip() + "\n")
-    sys.stdout.flush()
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    write_text("\n".join(line.rstrip() for line in padded))

@@ -68,7 +68,8 @@ def _announce(base_url: str, first_key: str | None) -> None:
     message(f"slackwater is ready at {base_url}")
     if styled():
         message("")
-        message(snippet(base_url, first_key or "…your key…"))
+        key = None if environment().get("SLACKWATER_API_KEY") else first_key
+        message(snippet(base_url, key or "…your key…"))
 
 
 def snippet(base_url: str, key: str) -> str:
