@@ -72,7 +72,7 @@ class Connection(HttpToolsProtocol):
         heads = self._heads
         self._unset_keepalive_if_required()
         self._parse(memoryview(data))
-        if self._in_head and heads == self._heads:  # the whole piece belongs to a head that began before it
+        if self._in_head and self._heads in {heads, 1}:  # so that the whole piece belongs to this head
             self._head_bytes += len(data)
             self._check_head()
         elif self._is_idle():

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +15,7 @@ from slackwater.api.presence import dismiss
 GRACEFUL_SECONDS = 30  # L4: answers in progress get this long after a stop
 KEEP_ALIVE_SECONDS = 5  # B2
 BACKLOG = 2048
+TICK_SECONDS = 1.0
 PATIENCE = Patience()
 
 
@@ -35,25 +36,32 @@ async def serve(
     """
     listener = await _listen(host, port, uds)
     address = (str(uds), 0) if uds is not None else listener.getsockname()[:2]
-    server = _Server(_config(app, graceful_seconds, patience), lambda: on_started(*address))
-    stopper = asyncio.create_task(_stop_with(app, server))
+    server = _Server(_config(app, graceful_seconds, patience), app.stopping, lambda: on_started(*address))
     try:
         await server.serve(sockets=[listener])
     finally:
         app.stop()
         listener.close()
-        await dismiss(stopper, *server.server_state.tasks)
+        await dismiss(*server.server_state.tasks)
         _remove(uds)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, on_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._stopping = stopping
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_started()
+
+    async def main_loop(self) -> None:
+        """Refresh the `date` header once a second, and stop without delay."""
+        while not self._stopping.is_set():
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -77,11 +85,6 @@ def _config(app: App, graceful_seconds: int, patience: Patience) -> uvicorn.Conf
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=graceful_seconds,
     )
-
-
-async def _stop_with(app: App, server: uvicorn.Server) -> None:
-    await app.stopping.wait()
-    server.should_exit = True
 
 
 async def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
