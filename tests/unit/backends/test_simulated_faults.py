@@ -5,10 +5,8 @@ import pytest
 from slackwater.backends.simulated.faults import FaultKind, FaultPlan, directives
 from slackwater.domain.errors import (
     AttemptFailedError,
-    AuthenticationError,
     BackendAwayError,
     InvalidRequestError,
-    NotFoundError,
     RequestTooLargeError,
     WireError,
     WireTimeoutError,
@@ -39,6 +37,8 @@ async def test_retry_after_is_passed_on() -> None:
         "status=500",
         "status=502",
         "status=302",
+        "status=401",
+        "status=404",
         "cut",
         "reset",
         "close",
@@ -78,8 +78,7 @@ async def test_an_answer_that_does_not_come_times_out(order: str) -> None:
     ("order", "expected"),
     [
         ("status=400", InvalidRequestError),
-        ("status=401", AuthenticationError),
-        ("status=404", NotFoundError),
+        ("status=422", InvalidRequestError),
         ("status=413", RequestTooLargeError),
         ("status=418", InvalidRequestError),
         ("error=invalid_request_error", InvalidRequestError),

@@ -2,28 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable
 
+from slackwater.backends.refusals import Answer, broken, cut, refusal, too_slow
 from slackwater.backends.simulated.answer import message
 from slackwater.backends.simulated.engine import MODELS, Engine, QueueFullError, Visit
 from slackwater.backends.simulated.events import events_of
 from slackwater.backends.simulated.faults import BEFORE_SERVICE, Fault, FaultKind
 from slackwater.backends.simulated.options import SimulatedOptions
 from slackwater.backends.simulated.prompt import Json, read_prompt
-from slackwater.domain.errors import (
-    BY_TYPE,
-    APIError,
-    AttemptFailedError,
-    BackendAwayError,
-    InvalidRequestError,
-    WireError,
-    WireTimeoutError,
-)
+from slackwater.domain.errors import BackendAwayError, InvalidRequestError
 from slackwater.ports import Call, Clock
+from slackwater.wire.errors import encode_error
 
-_FULL = frozenset({429, 529})
-_AWAY = frozenset({429, 503, 529})
-_SERVER_ERROR = 500
-_CLIENT_ERROR = 400
-_GATEWAY_TIMEOUT = 504
+_CUTS = frozenset({FaultKind.CUT, FaultKind.WRONGLENGTH})
 
 
 class SimulatedBackend:
@@ -43,7 +33,7 @@ class SimulatedBackend:
     async def infer(self, call: Call) -> Json:
         """Answer. Raises what an HTTP backend would: BackendAwayError, AttemptFailedError or a WireError."""
         visit = self._visit(call, stream=False)
-        await self._before_service(visit.fault)
+        await self._before_service(visit.fault, call)
         try:
             async with self.engine.in_service(visit) as usage:
                 await self.engine.decode(visit.answer.output_tokens)
@@ -55,13 +45,14 @@ class SimulatedBackend:
     async def stream(self, call: Call) -> AsyncIterator[Json]:
         """Yield the answer's events; a fault that spoils a body strikes in the middle."""
         visit = self._visit(call, stream=True)
-        await self._before_service(visit.fault)
+        await self._before_service(visit.fault, call)
         try:
             async with self.engine.in_service(visit) as usage:
                 whole = message(visit.answer, usage, message_id=self._new_id("msg"), model=call.upstream)
-                for event, tokens in events_of(whole):
+                events = list(events_of(whole))
+                for place, (event, tokens) in enumerate(events):
                     await self.engine.decode(tokens)
-                    if event["type"] == "content_block_stop":
+                    if place == len(events) // 2:
                         await self._after_service(visit.fault)
                     yield event
         except QueueFullError:
@@ -91,16 +82,16 @@ class SimulatedBackend:
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
 
-    async def _before_service(self, fault: Fault | None) -> None:
+    async def _before_service(self, fault: Fault | None, call: Call) -> None:
         if fault is None or fault.kind not in BEFORE_SERVICE:
             return
         if fault.kind is FaultKind.STATUS:
-            raise _error_for(self._name, fault)
+            raise self._refusal(fault, call)
         if fault.kind is FaultKind.REFUSED:
             raise BackendAwayError(f"{self._name}: connection refused")
         if fault.kind is FaultKind.HANG:
             await self._time_out()
-        raise AttemptFailedError(f"{self._name}: {fault.kind}", APIError())
+        raise cut(f"{self._name}: {fault.kind}")
 
     async def _after_service(self, fault: Fault | None) -> None:
         if fault is None:
@@ -110,30 +101,14 @@ class SimulatedBackend:
             return
         if fault.kind in {FaultKind.SLOW, FaultKind.ENDLESS}:
             await self._time_out()
-        raise AttemptFailedError(f"{self._name}: {fault.kind}", APIError())
+        raise (cut if fault.kind in _CUTS else broken)(f"{self._name}: {fault.kind}")
 
     async def _time_out(self) -> None:
         await self.engine.wait(self._options.timeout_seconds)
-        raise AttemptFailedError(f"{self._name}: timed out", WireTimeoutError())
+        raise too_slow(f"{self._name}: timed out")
 
-
-def _error_for(name: str, fault: Fault) -> Exception:
-    reason = f"{name}: status {fault.status}"
-    if fault.status in _AWAY:
-        return BackendAwayError(reason, retry_after_seconds=fault.retry_after_seconds, full=fault.status in _FULL)
-    if fault.status >= _SERVER_ERROR:
-        return AttemptFailedError(reason, WireTimeoutError() if fault.status == _GATEWAY_TIMEOUT else APIError())
-    if fault.status >= _CLIENT_ERROR:
-        return wire_error(fault)
-    return AttemptFailedError(reason, APIError())
-
-
-def wire_error(fault: Fault) -> WireError:
-    """Return the error body's content for a status fault."""
-    if fault.error_type is not None:
-        return BY_TYPE[fault.error_type](MESSAGE)
-    fallback: type[WireError] = APIError if fault.status >= _SERVER_ERROR else InvalidRequestError
-    return next((cls for cls in BY_TYPE.values() if cls.status == fault.status), fallback)(MESSAGE)
-
-
-MESSAGE = "This error was ordered from the simulator."
+    def _refusal(self, fault: Fault, call: Call) -> Exception:
+        """Judge an error status as the HTTP backends do."""
+        headers = {} if fault.retry_after_seconds is None else {"retry-after": f"{fault.retry_after_seconds:g}"}
+        answer = Answer(status=fault.status, headers=headers, body=encode_error(fault.wire_error(), None))
+        return refusal(answer, model=str(call.params.get("model")), wall=self.engine.clock.now)

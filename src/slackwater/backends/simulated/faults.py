@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from slackwater.domain.errors import BY_TYPE
+from slackwater.domain.errors import BY_TYPE, APIError, InvalidRequestError, WireError
+
+MESSAGE = "This error was ordered from the simulator."
 
 _DIRECTIVE = re.compile(r"\[\[sim:(.*?)\]\]", re.DOTALL)
 _MASK = (1 << 64) - 1
 _HTTP_ERRORS = range(300, 600)
+_CLIENT_ERRORS = range(400, 500)
 
 
 class FaultKind(StrEnum):
@@ -86,6 +89,13 @@ class Fault:
     """How long a SLOW body takes."""
     body_mebibytes: int = 1024
     """Size of a HUGE body."""
+
+    def wire_error(self) -> WireError:
+        """Return what the body of an error status says."""
+        if self.error_type is not None:
+            return BY_TYPE[self.error_type](MESSAGE)
+        fallback: type[WireError] = InvalidRequestError if self.status in _CLIENT_ERRORS else APIError
+        return next((cls for cls in BY_TYPE.values() if cls.status == self.status), fallback)(MESSAGE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

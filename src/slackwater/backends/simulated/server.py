@@ -7,12 +7,11 @@ import secrets
 import msgspec
 
 from slackwater.backends.simulated.answer import message
-from slackwater.backends.simulated.backend import MESSAGE, wire_error
 from slackwater.backends.simulated.chat import CHAT
 from slackwater.backends.simulated.connection import Connection, Handler, HTTPRequest
 from slackwater.backends.simulated.dialects import MESSAGES, Dialect, encode
 from slackwater.backends.simulated.engine import MODELS, Arrival, Engine, QueueFullError, Visit
-from slackwater.backends.simulated.faults import BEFORE_SERVICE, Fault, FaultKind
+from slackwater.backends.simulated.faults import BEFORE_SERVICE, MESSAGE, Fault, FaultKind
 from slackwater.backends.simulated.prompt import TOKEN_BYTES, Json, read_prompt
 from slackwater.backends.simulated.spoiled import respond_spoiled, stream_spoiled
 from slackwater.domain.errors import (
@@ -156,7 +155,7 @@ class SimulatorServer:
         if fault.kind is FaultKind.HANG:
             await asyncio.get_running_loop().create_future()
         if fault.kind is FaultKind.STATUS:
-            self._fail(connection, dialect, wire_error(fault), fault.status, fault.retry_after_seconds)
+            self._fail(connection, dialect, fault.wire_error(), fault.status, fault.retry_after_seconds)
         elif fault.kind is FaultKind.REFUSED:
             away = dialect.error(OverloadedError(MESSAGE), 503, "req_simulated")
             connection.respond(503, away, b"connection: close\r\n")
