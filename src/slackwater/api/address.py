@@ -57,9 +57,10 @@ def _from_proxy(http: HTTPRequest, trusted: tuple[str, ...]) -> bool:
         peer = ip_address(http.client.host)
     except ValueError:
         return False
-    return any(peer in network for network in _networks(trusted))
+    return any(peer in network for network in networks(trusted))
 
 
 @lru_cache(maxsize=8)
-def _networks(trusted: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+def networks(trusted: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read addresses and networks. Raises ValueError for what is neither."""
     return tuple(ip_network(entry, strict=False) for entry in trusted)

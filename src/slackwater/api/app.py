@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from slackwater.api import cors
+from slackwater.api.address import networks
 from slackwater.api.context import Answer, Context, HTTPRequest
 from slackwater.api.failures import MisdirectedHostError, failure, report, typed
 from slackwater.api.routes import Router, segments
@@ -71,7 +72,8 @@ class App:
 
 
 def build_app(services: Services) -> App:
-    """Build the ASGI application."""
+    """Build the ASGI application. Raises ValueError when a trusted proxy is neither an address nor a network."""
+    networks(services.trusted_proxies)
     return App(services)
 
 

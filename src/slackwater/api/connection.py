@@ -18,8 +18,8 @@ from slackwater.domain.ids import REQUEST
 from slackwater.domain.limits import MIB
 from slackwater.wire.errors import encode_error
 
-BUFFER_BYTES = MIB // 2
-"""Of a body, ahead of the application: with uvicorn's 64 KiB an upload crawls while the loop is busy."""
+BUFFER_BYTES = 64 * 1024
+"""Of a body, ahead of the application."""
 DISCARD_BYTES_MAX = 512 * MIB
 """Of a body after its answer, so that the client gets to read the answer instead of a reset."""
 
