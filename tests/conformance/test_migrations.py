@@ -47,7 +47,14 @@ async def test_migrating_an_empty_database_gives_the_described_schema(fresh_url:
         partial = await store.database.read(partial_indices)
         await store.close()
         assert found == []
-        assert partial == {"batches_kept", "batches_running", "batches_fragmented", "shards_open", "shards_worker"}
+        assert partial == {
+            "batches_kept",
+            "batches_running",
+            "batches_fragmented",
+            "shards_open",
+            "shards_held",
+            "shards_worker",
+        }
 
 
 async def test_ids_sort_by_bytes(fresh_url: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, event, insert, text
 
 from slackwater.store import Store
 from slackwater.store.rows import batch_values, shard_values
-from slackwater.store.schema import api_keys, batches, creates, segments, shards, workspaces
+from slackwater.store.schema import api_keys, backlogs, batches, creates, segments, shards, workspaces
 from support.stores import (
     DAY,
     LEASE,
@@ -82,7 +82,7 @@ def _postgres_scans(lines: list[str]) -> Iterator[str]:
 def fill(connection: Connection) -> None:
     """Give the tables what a busy server has: many ended batches, some in progress, a few held shards."""
     sizes = {"ended": 4000, "in_progress": 40}
-    tables = (batches, creates, shards, segments, workspaces, api_keys)
+    tables = (batches, creates, shards, backlogs, segments, workspaces, api_keys)
     rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in tables}
     for status, count in sizes.items():
         for number in range(count):
@@ -96,6 +96,7 @@ def fill(connection: Connection) -> None:
             rows[creates].append({**key, "digest": admitted.digest, **{name: values[name] for name in names}})
             held = {"state": "done" if over else "open", "worker_id": f"worker_{number}" if number < 9 else None}
             rows[shards] += [{**shard_values(key["batch_id"], shard), **held} for shard in admitted.shards]
+            rows[backlogs] += [] if over else [{**key, "model": "m", "shards_open": 4}]
             made = {"shard_number": 0, "epoch": 1, "offset": 0, "length": 9, "positions": b"\0\0"}
             rows[segments] += [{**key, **made, "sequence": n, "blob_key": f"{key}/{n}"} for n in range(4 * over)]
     for number in range(400):

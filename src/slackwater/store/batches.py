@@ -1,10 +1,24 @@
 """Batches as their owner sees them: `ports.BatchStore`."""
 
 import hashlib
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, delete, func, literal, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy import insert as plain_insert
 
 from slackwater.domain import lifecycle
@@ -16,7 +30,7 @@ from slackwater.ports import Page, Sealed
 from slackwater.store import rows
 from slackwater.store.database import Database
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
-from slackwater.store.schema import Instant, batch_charges, batches, creates, segments, shards
+from slackwater.store.schema import Instant, backlogs, batch_charges, batches, creates, segments, shards
 
 RETRIED_WINDOW: Final = timedelta(seconds=RETRIED_CREATE_WINDOW_SECONDS)
 IDEMPOTENCY_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_KEY_WINDOW_SECONDS)
@@ -86,9 +100,14 @@ def _owned(workspace_id: str, batch_id: str) -> ColumnElement[bool]:
     return and_(batches.c.id == batch_id, batches.c.workspace_id == workspace_id)
 
 
+_FIND: Final = select(*BATCH_COLUMNS).where(
+    batches.c.id == bindparam("batch_id"), batches.c.workspace_id == bindparam("workspace_id")
+)
+
+
 def find(connection: Connection, workspace_id: str, batch_id: str) -> Batch | None:
     """Return a batch of this workspace."""
-    row = connection.execute(select(*BATCH_COLUMNS).where(_owned(workspace_id, batch_id))).first()
+    row = connection.execute(_FIND, {"batch_id": batch_id, "workspace_id": workspace_id}).first()
     return None if row is None else rows.batch(row)
 
 
@@ -103,6 +122,9 @@ def _seal(connection: Connection, admission: Admission) -> Sealed:
         return Sealed(batch=earlier, duplicate=True)
     connection.execute(plain_insert(batches).values(rows.batch_values(admission)))
     connection.execute(plain_insert(shards), [rows.shard_values(new.id, shard) for shard in admission.shards])
+    models = Counter(shard.model for shard in admission.shards)
+    backlog = [{"batch_id": new.id, "model": model, "shards_open": count} for model, count in models.items()]
+    connection.execute(plain_insert(backlogs), backlog)
     connection.execute(
         plain_insert(creates).values(
             batch_id=new.id,

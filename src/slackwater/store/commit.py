@@ -3,12 +3,12 @@
 What the flush touches is read once under lock, decided in Python, and written in one statement for each table.
 """
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 from sqlalchemy import insert as plain_insert
 
 from slackwater.domain import lifecycle
@@ -19,6 +19,7 @@ from slackwater.store.ledger import add_to_batch, add_to_ledger
 from slackwater.store.rows import AnyRow
 from slackwater.store.schema import (
     EPOCH,
+    backlogs,
     batches,
     bits,
     flushes,
@@ -54,6 +55,7 @@ _BATCHES: Final = (
 _SHARD_COLUMNS: Final = (
     shards.c.batch_id,
     shards.c.number,
+    shards.c.model,
     shards.c.size,
     shards.c.done,
     shards.c.state,
@@ -98,6 +100,12 @@ _BATCH: Final = (
         **{name: bindparam(name) for name in RESULT_TYPES},
     )
 )
+_BACKLOG: Final = (
+    update(backlogs)
+    .where(backlogs.c.batch_id == bindparam("of_batch"), backlogs.c.model == bindparam("of_model"))
+    .values(shards_open=backlogs.c.shards_open - bindparam("finished"))
+)
+_NO_BACKLOG: Final = delete(backlogs).where(backlogs.c.batch_id == bindparam("of_batch"))
 _SEGMENT: Final = plain_insert(segments)
 _BLOBS: Final = select(func.count(segments.c.blob_key.distinct())).where(segments.c.batch_id == bindparam("of_batch"))
 
@@ -139,11 +147,12 @@ class _Whole:
     row: AnyRow
     tally: dict[str, int]
     segments: list[Segment] = field(default_factory=list)
-    shards_finished: int = 0
+    finished: Counter[str] = field(default_factory=Counter)
+    """Shards that this transaction completes, by model."""
 
     @property
     def shards_open(self) -> int:
-        return int(self.row.shards_open) - self.shards_finished
+        return int(self.row.shards_open) - self.finished.total()
 
     @property
     def charges(self) -> list[Charge]:
@@ -167,6 +176,12 @@ class _Whole:
                 "positions": pack_positions(segment.positions),
             }
             for sequence, segment in enumerate(self.segments, self.row.segments)
+        ]
+
+    def backlog_values(self) -> list[dict[str, Any]]:
+        return [
+            {"of_batch": self.row.id, "of_model": model, "finished": count}
+            for model, count in sorted(self.finished.items())
         ]
 
     def values(self) -> dict[str, Any]:
@@ -251,18 +266,18 @@ def _taken(segment: Segment, wholes: dict[str, _Whole], parts: dict[ShardKey, _P
     return True
 
 
-def _write_shards(connection: Connection, wholes: dict[str, _Whole], touched: Iterable[_Part]) -> frozenset[ShardKey]:
+def _write_shards(connection: Connection, wholes: dict[str, _Whole], touched: list[_Part]) -> frozenset[ShardKey]:
     """Write progress; return the shards that are complete now."""
-    values = [part.values() for part in touched]
-    if values:
-        changed = connection.execute(_SHARD, values).rowcount
-        if changed not in {-1, len(values)}:  # -1: the driver does not count
-            message = f"{len(values)} shards were locked under their epoch, {changed} could be written"
-            raise RuntimeError(message)
-    finished = frozenset((value["of_batch"], value["of_number"]) for value in values if value["state"] == "done")
-    for batch_id, _ in finished:
-        wholes[batch_id].shards_finished += 1
-    return finished
+    if not touched:
+        return frozenset()
+    changed = connection.execute(_SHARD, [part.values() for part in touched]).rowcount
+    if changed not in {-1, len(touched)}:  # -1: the driver does not count
+        message = f"{len(touched)} shards were locked under their epoch, {changed} could be written"
+        raise RuntimeError(message)
+    finished = [part.row for part in touched if part.finished]
+    for row in finished:
+        wholes[row.batch_id].finished[row.model] += 1
+    return frozenset((row.batch_id, row.number) for row in finished)
 
 
 def _write_batches(connection: Connection, changed: list[_Whole], now: datetime) -> frozenset[str]:
@@ -270,9 +285,14 @@ def _write_batches(connection: Connection, changed: list[_Whole], now: datetime)
     if not changed:
         return frozenset()
     connection.execute(_SEGMENT, [values for whole in changed for values in whole.segment_values()])
-    values = [whole.values() | _end(connection, whole, now) for whole in changed]
-    connection.execute(_BATCH, values)
-    return frozenset(whole.row.id for whole in changed if whole.shards_open == 0)
+    connection.execute(_BATCH, [whole.values() | _end(connection, whole, now) for whole in changed])
+    backlog = [values for whole in changed if whole.shards_open for values in whole.backlog_values()]
+    if backlog:
+        connection.execute(_BACKLOG, backlog)
+    ended = [whole.row.id for whole in changed if not whole.shards_open]
+    if ended:
+        connection.execute(_NO_BACKLOG, [{"of_batch": batch_id} for batch_id in ended])
+    return frozenset(ended)
 
 
 def _end(connection: Connection, whole: _Whole, now: datetime) -> dict[str, Any]:

@@ -178,7 +178,6 @@ shards = Table(
         "batch_id",
         "model",
         "number",
-        "lease_until",
         sqlite_where=text("state = 'open'"),
         postgresql_where=text("state = 'open'"),
     ),
@@ -188,6 +187,23 @@ shards = Table(
         sqlite_where=text("worker_id IS NOT NULL"),
         postgresql_where=text("worker_id IS NOT NULL"),
     ),
+    Index(
+        "shards_held",
+        "batch_id",
+        "model",
+        "lease_until",
+        sqlite_where=text("worker_id IS NOT NULL"),
+        postgresql_where=text("worker_id IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+backlogs = Table(  # of running batches; what is free is this less what is held, and few shards are held at a time
+    "backlogs",
+    metadata,
+    Column("batch_id", _identifier(), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("model", _identifier(), primary_key=True),
+    Column("shards_open", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -252,6 +268,7 @@ marks = Table(
 
 # Conditions of partial indices are written out, not bound: only so do both planners see that the index applies.
 OPEN_SHARD = text("shards.state = 'open'")
+HELD_SHARD = text("shards.worker_id IS NOT NULL")
 RUNNING = text("batches.ended_at IS NULL")
 NOT_ARCHIVED = text("batches.archived_at IS NULL")
 FRAGMENTED = text("batches.result_blobs > 1")

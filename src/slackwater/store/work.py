@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, exists, func, or_, select, tuple_, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from slackwater.domain.batch import Backlog, Lease
 from slackwater.domain.result import CommitReport, Flush
@@ -15,7 +16,7 @@ from slackwater.store import rows
 from slackwater.store.commit import commit
 from slackwater.store.database import Database
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
-from slackwater.store.schema import EPOCH, OPEN_SHARD, RUNNING, Instant, batches, shards
+from slackwater.store.schema import EPOCH, HELD_SHARD, OPEN_SHARD, RUNNING, Instant, backlogs, batches, shards
 
 SHARD_COLUMNS: Final = (
     shards.c.batch_id,
@@ -28,6 +29,85 @@ SHARD_COLUMNS: Final = (
     shards.c.epoch,
     shards.c.lease_until,
 )
+
+_NOW: Final = bindparam("now", type_=Instant)
+_MAX: Final = bindparam("max", type_=Integer)
+
+_HELD: Final = (
+    select(func.count())
+    .where(
+        shards.c.batch_id == backlogs.c.batch_id,
+        shards.c.model == backlogs.c.model,
+        HELD_SHARD,
+        shards.c.lease_until >= _NOW,
+    )
+    .correlate(backlogs)
+    .scalar_subquery()
+)
+_BACKLOG: Final = (  # both tables are read in this order, so that the query is over when it has found enough
+    select(
+        batches.c.id,
+        batches.c.workspace_id,
+        backlogs.c.model,
+        (backlogs.c.shards_open - _HELD).label("free"),
+        batches.c.created_at,
+        batches.c.expires_at,
+    )
+    .join_from(batches, backlogs, backlogs.c.batch_id == batches.c.id)
+    .where(
+        RUNNING,
+        batches.c.processing_status == "in_progress",
+        batches.c.expires_at > _NOW,
+        backlogs.c.shards_open > _HELD,
+    )
+    .order_by(batches.c.created_at, batches.c.id, backlogs.c.model)
+    .limit(_MAX)
+)
+
+_RUNNING: Final = (
+    select(*BATCH_COLUMNS)
+    .where(
+        batches.c.id == bindparam("of_batch"),
+        batches.c.processing_status == "in_progress",
+        batches.c.expires_at > _NOW,
+    )
+    .with_for_update(read=True)  # a cancel waits until the leases are committed, or comes first (C1)
+)
+_CLOSING: Final = (
+    select(*BATCH_COLUMNS)
+    .where(
+        RUNNING,
+        or_(batches.c.processing_status == "canceling", batches.c.expires_at <= _NOW),
+        exists().where(shards.c.batch_id == batches.c.id, OPEN_SHARD, shards.c.lease_until < _NOW),
+    )
+    .order_by(batches.c.created_at, batches.c.id)
+    .limit(_MAX)
+)
+
+
+def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    """Return the statement that leases free shards of a batch, passing over those that others are just leasing."""
+    free = (
+        select(shards.c.batch_id, shards.c.number)
+        .where(shards.c.batch_id == bindparam("of_batch"), OPEN_SHARD, shards.c.lease_until < _NOW, *conditions)
+        .order_by(shards.c.number)
+        .limit(_MAX)
+        .with_for_update(skip_locked=True)
+    )
+    return (
+        update(shards)
+        .where(tuple_(shards.c.batch_id, shards.c.number).in_(free))
+        .values(
+            epoch=shards.c.epoch + 1,
+            worker_id=bindparam("to_worker"),
+            lease_until=bindparam("to_until", type_=Instant),
+        )
+        .returning(*SHARD_COLUMNS)
+    )
+
+
+_TAKE: Final = _taking()
+_TAKE_MODEL: Final = _taking(shards.c.model == bindparam("of_model"))
 
 _MINE: Final = (
     shards.c.batch_id == bindparam("of_batch"),
@@ -55,21 +135,10 @@ class Work:
         """Take up to `limit` free shards, lowest numbers first; none of a batch that may not run (C1, T2)."""
 
         def work(connection: Connection) -> list[Lease]:
-            running = (
-                select(*BATCH_COLUMNS)
-                .where(
-                    batches.c.id == batch_id,
-                    batches.c.processing_status == "in_progress",
-                    batches.c.expires_at > now,
-                )
-                .with_for_update(read=True)  # a cancel waits until these leases are committed, or comes first (C1)
-            )
-            of = connection.execute(running).first()
+            of = connection.execute(_RUNNING, {"of_batch": batch_id, "now": now}).first()
             if of is None:
                 return []
-            return _take(
-                connection, of, shards.c.model == model, worker_id=worker_id, now=now, until=until, limit=limit
-            )
+            return _take(connection, of, model, worker_id=worker_id, now=now, until=until, limit=limit)
 
         return await self.database.write(work)
 
@@ -78,7 +147,7 @@ class Work:
 
         def work(connection: Connection) -> list[Lease]:
             taken: list[Lease] = []
-            for of in connection.execute(closing(now, limit)).all():
+            for of in connection.execute(_CLOSING, {"now": now, "max": limit}).all():
                 left = limit - len(taken)
                 if left == 0:
                     break
@@ -142,31 +211,6 @@ def _mine(batch_id: str, number: int, epoch: int) -> dict[str, Any]:
     return {"of_batch": batch_id, "of_number": number, "of_epoch": epoch}
 
 
-def backlog(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select over seven columns
-    """Return the query for free work; both indices deliver it in its order, so that it stops at the limit."""
-    return (
-        select(
-            batches.c.id,
-            batches.c.workspace_id,
-            shards.c.model,
-            func.count().label("free"),
-            batches.c.created_at,
-            batches.c.expires_at,
-        )
-        .join_from(batches, shards, shards.c.batch_id == batches.c.id)
-        .where(
-            RUNNING,
-            batches.c.processing_status == "in_progress",
-            batches.c.expires_at > now,
-            OPEN_SHARD,
-            shards.c.lease_until < now,
-        )
-        .group_by(batches.c.created_at, batches.c.id, shards.c.model)
-        .order_by(batches.c.created_at, batches.c.id, shards.c.model)
-        .limit(limit)
-    )
-
-
 def _backlog(connection: Connection, now: datetime, limit: int) -> list[Backlog]:
     return [
         Backlog(
@@ -177,49 +221,23 @@ def _backlog(connection: Connection, now: datetime, limit: int) -> list[Backlog]
             created_at=row.created_at,
             expires_at=row.expires_at,
         )
-        for row in connection.execute(backlog(now, limit))
+        for row in connection.execute(_BACKLOG, {"now": now, "max": limit})
     ]
-
-
-def closing(now: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
-    """Return the query for batches whose rest only needs its lines written, and that have free shards."""
-    return (
-        select(*BATCH_COLUMNS)
-        .where(
-            RUNNING,
-            or_(batches.c.processing_status == "canceling", batches.c.expires_at <= now),
-            exists().where(shards.c.batch_id == batches.c.id, OPEN_SHARD, shards.c.lease_until < now),
-        )
-        .order_by(batches.c.created_at, batches.c.id)
-        .limit(limit)
-    )
 
 
 def _take(  # what a lease consists of
     connection: Connection,
     of: AnyRow,
-    condition: ColumnElement[bool] | None,
+    model: str | None,
     *,
     worker_id: str,
     now: datetime,
     until: datetime,
     limit: int,
 ) -> list[Lease]:
-    """Lease free shards of one batch."""
-    free = (
-        select(shards.c.batch_id, shards.c.number)
-        .where(shards.c.batch_id == of.id, OPEN_SHARD, shards.c.lease_until < now)
-        .order_by(shards.c.number)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    if condition is not None:
-        free = free.where(condition)
-    statement = (
-        update(shards)
-        .where(tuple_(shards.c.batch_id, shards.c.number).in_(free))
-        .values(epoch=shards.c.epoch + 1, worker_id=worker_id, lease_until=literal(until, Instant))
-        .returning(*SHARD_COLUMNS)
-    )
-    taken = sorted(connection.execute(statement).all(), key=lambda row: int(row.number))
-    return [rows.lease(of, row) for row in taken]
+    """Lease free shards of one batch, of one model or of any."""
+    values = {"of_batch": of.id, "now": now, "max": limit, "to_worker": worker_id, "to_until": until}
+    if model is not None:
+        values["of_model"] = model
+    taken = connection.execute(_TAKE if model is None else _TAKE_MODEL, values).all()
+    return [rows.lease(of, row) for row in sorted(taken, key=lambda row: int(row.number))]

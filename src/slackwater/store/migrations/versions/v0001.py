@@ -159,7 +159,7 @@ def _shards() -> None:
     op.create_index(
         "shards_open",
         "shards",
-        ["batch_id", "model", "number", "lease_until"],
+        ["batch_id", "model", "number"],
         unique=False,
         sqlite_where=sa.text("state = 'open'"),
         postgresql_where=sa.text("state = 'open'"),
@@ -171,6 +171,23 @@ def _shards() -> None:
         unique=False,
         sqlite_where=sa.text("worker_id IS NOT NULL"),
         postgresql_where=sa.text("worker_id IS NOT NULL"),
+    )
+    op.create_index(
+        "shards_held",
+        "shards",
+        ["batch_id", "model", "lease_until"],
+        unique=False,
+        sqlite_where=sa.text("worker_id IS NOT NULL"),
+        postgresql_where=sa.text("worker_id IS NOT NULL"),
+    )
+    op.create_table(
+        "backlogs",
+        sa.Column("batch_id", _identifier(), nullable=False),
+        sa.Column("model", _identifier(), nullable=False),
+        sa.Column("shards_open", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name="backlogs_batch_id_fkey", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("batch_id", "model", name="backlogs_pkey"),
+        sqlite_with_rowid=False,
     )
 
 
