@@ -63,11 +63,11 @@ class RunningServer:
         """Where it listens."""
         return int(self.url.rsplit(":", 1)[1])
 
-    def call(self, method: str, path: str, body: Any = None) -> str:
+    def call(self, method: str, path: str, body: Any = None, *, version: str = "2023-06-01") -> str:
         """Make one HTTP request with the server's key, as the oldest clients do; return the body of a 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            headers = {"x-api-key": self.api_key, "anthropic-version": "2023-06-01", "content-type": "application/json"}
+            headers = {"x-api-key": self.api_key, "anthropic-version": version, "content-type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             text = response.read().decode()
