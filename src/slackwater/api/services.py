@@ -49,6 +49,8 @@ class Services:
     """Renders the Prometheus text format."""
     ready: Callable[[], bool]
     """True once requests can be served: what `/health` answers."""
+    storage_full: Callable[[], bool] = lambda: False
+    """True while the disk is too full to take more in: bodies are refused before they are read (P4)."""
     public_url: str = ""
     """Base of every absolute URL we hand out, path prefix included; empty: derived from the HTTP request (E9)."""
     trusted_proxies: tuple[str, ...] = ()

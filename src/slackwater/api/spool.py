@@ -65,11 +65,17 @@ async def spooled(context: Context, bytes_max: int) -> AsyncIterator[Spool]:
 
     Raises what `pieces` raises, and OverloadedError when the disk is full (P4).
     """
+    if context.services.storage_full():
+        raise _full()
     path = context.services.spool_dir / f"{context.request_id}.json"
     try:
         yield await _receive(context, path, bytes_max)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _full() -> OverloadedError:
+    return OverloadedError("Storage is full", should_retry=False)  # else the SDK sends it all three times
 
 
 async def _receive(context: Context, path: Path, bytes_max: int) -> Spool:
@@ -81,8 +87,7 @@ async def _receive(context: Context, path: Path, bytes_max: int) -> Spool:
             writer.close()
     except OSError as error:
         if error.errno in _FULL:
-            message = "Storage is full"
-            raise OverloadedError(message, should_retry=False) from error
+            raise _full() from error
         raise
     return Spool(path=path, digest=writer.digest(), length=writer.length)
 

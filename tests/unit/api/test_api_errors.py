@@ -16,7 +16,7 @@ from slackwater.domain.errors import (
     StoreUnavailableError,
     WireTimeoutError,
 )
-from support.api import HEADERS, KEY, SMALL, World, make_batch
+from support.api import HEADERS, KEY, SMALL, World, make_batch, make_ended
 
 BATCH = "/v1/messages/batches/a"
 CREATE = "/v1/messages/batches"
@@ -362,6 +362,21 @@ async def test_a_full_disk_is_a_529_that_is_not_worth_retrying(world: World, mon
     assert envelope(response) == {"type": "overloaded_error", "message": "Storage is full"}
     assert response.headers["x-should-retry"] == "false"
     assert not list(world.services.spool_dir.iterdir())
+
+
+async def test_while_the_disk_is_low_a_create_is_refused_before_its_body_is_read(world: World) -> None:
+    """P4: reading and deleting go on."""
+    world.reconfigure(storage_full=lambda: True)
+    world.batches.batches["a"] = make_ended("a")
+    async with world.server() as server:
+        wire = await server.connect()
+        head = f"POST {CREATE} HTTP/1.1\r\nhost: h\r\n" + "".join(f"{k}: {v}\r\n" for k, v in HEADERS.items())
+        await wire.send(f"{head}content-length: 1000\r\nexpect: 100-continue\r\n\r\n".encode())
+        status, headers = await wire.head()
+        await wire.close()
+    async with world.client() as client:
+        deleted = await client.delete(BATCH)
+    assert (status, headers["x-should-retry"], deleted.status_code) == (529, "false", 200)
 
 
 async def test_error_details_stand_last_with_their_code(world: World) -> None:
