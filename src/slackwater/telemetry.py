@@ -59,7 +59,7 @@ def configure_logging(log_format: LogFormat = "auto", level: str = "info") -> No
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -75,6 +75,16 @@ def configure_logging(log_format: LogFormat = "auto", level: str = "info") -> No
         bridged = logging.getLogger(name)
         bridged.handlers.clear()
         bridged.propagate = True
+
+
+class _Stderr:
+    """Whatever stderr is at the moment: it may be replaced while the process runs."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
