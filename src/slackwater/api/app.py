@@ -13,11 +13,13 @@ from slackwater.api.failures import MisdirectedHostError, failure, report, typed
 from slackwater.api.routes import Router, segments
 from slackwater.api.services import Services
 from slackwater.api.table import ENDPOINTS
-from slackwater.domain.errors import MethodNotAllowedError, NotFoundError
+from slackwater.domain.errors import MethodNotAllowedError, NotFoundError, OverloadedError
 from slackwater.domain.ids import REQUEST
 
 _log = structlog.get_logger(__name__)
 _OUR_FAULT = 500
+RESTART_SECONDS = 5.0
+"""What a caller whose answer did not come in time is told to wait: about as long as a restart takes."""
 
 
 class App:
@@ -48,6 +50,10 @@ class App:
         reply = _Reply(context, send)
         try:
             await (await self._answer(context))(scope, receive, reply)
+        except asyncio.CancelledError:
+            if not self.stopping.is_set():
+                raise
+            await _fail(OverloadedError(retry_after_seconds=RESTART_SECONDS), context, reply)
         except ClientDisconnect:
             _log.info("client left", request_id=context.request_id, path=context.path)
         except Exception as error:  # noqa: BLE001  # the boundary: every failure gets the envelope or a cut connection

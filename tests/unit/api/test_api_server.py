@@ -289,8 +289,8 @@ async def test_a_unix_socket_is_private_and_gone_afterwards(world: World, tmp_pa
     assert not path.exists()  # likewise
 
 
-async def test_canceling_serve_stops_at_once(world: World) -> None:
-    """For a second signal."""
+async def test_canceling_serve_stops_at_once_and_says_so_to_who_waits(world: World) -> None:
+    """For a second signal; the SDK comes back by itself."""
     world.interactive.waits_for = asyncio.Event()
     async with world.server() as server:
         wire = await server.connect()
@@ -300,3 +300,5 @@ async def test_canceling_serve_stops_at_once(world: World) -> None:
         await eventually(world.interactive.canceled)
         with pytest.raises(asyncio.CancelledError):
             await server.task
+        status, headers = await wire.head()
+    assert (status, headers["retry-after"]) == (529, "5")
