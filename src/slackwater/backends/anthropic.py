@@ -144,6 +144,6 @@ def stream_error(event: dict[str, Any], *, model: str) -> Exception:
     """Return the exception for an `error` event after a 200: overload before any answer is the backend being full."""
     error = event.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    if kind in _OVERLOADED:
+    if str(kind) in _OVERLOADED:
         return BackendAwayError(f"the stream reported {kind}", full=True)
     return told(_STATUS_OF.get(str(kind), 500), event, model=model)

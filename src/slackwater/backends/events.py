@@ -11,6 +11,7 @@ from slackwater.backends.message import (
     checked_message,
     checked_usage,
     opening_message,
+    told_stop,
 )
 from slackwater.backends.refusals import broken, cut, decode
 from slackwater.domain.errors import AttemptFailedError
@@ -103,7 +104,7 @@ class StreamOrder:
         if self._stop_reason is not None and self._stop_reason not in STOP_REASONS:
             reason = "the stop_reason is unknown"
             raise broken(reason)
-        return event
+        return {**event, "delta": delta | _stop_of(delta)}
 
     def message_stop(self, event: Event) -> Event:
         """Check that a stop reason was given."""
@@ -117,6 +118,13 @@ class StreamOrder:
         if not self._open or event.get("index") != self._blocks - 1:
             reason = f"{event.get('type')} out of order"
             raise broken(reason)
+
+
+def _stop_of(delta: dict[str, Any]) -> dict[str, Any]:
+    stop_reason, stop_sequence = delta.get("stop_reason"), delta.get("stop_sequence")
+    if not isinstance(stop_sequence, str) or not isinstance(stop_reason, str):
+        return {}
+    return told_stop(stop_reason, stop_sequence)
 
 
 _STEPS: dict[str, Callable[[StreamOrder, Event], Event]] = {

@@ -9,17 +9,16 @@ from typing import Any
 
 from slackwater.backends.refusals import broken
 
-STOP_REASONS = frozenset(
-    {
-        "end_turn",
-        "max_tokens",
-        "stop_sequence",
-        "tool_use",
-        "pause_turn",
-        "refusal",
-        "model_context_window_exceeded",
-    }
+STOP_REASONS = (
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "refusal",
+    "model_context_window_exceeded",
 )
+"""A tuple, so that asking whether any JSON value is one of them cannot fail."""
 NESTING_MAX = 100
 """Deepest tool input that is accepted: what is stored must also be writable and readable by every client (B6)."""
 
@@ -48,10 +47,16 @@ def checked_message(raw: Any, *, new_id: NewId) -> dict[str, Any]:  # noqa: ANN4
         raise broken(reason)
     message = _opening(raw, new_id)
     message["content"] = checked_content(raw.get("content"))
-    message["stop_reason"] = stop_reason
-    message["stop_sequence"] = _text_or_none(raw.get("stop_sequence"))
+    message |= told_stop(stop_reason, _text_or_none(raw.get("stop_sequence")))
     message["usage"] = checked_usage(raw.get("usage"))
     return message | {key: raw[key] for key in _KEPT if raw.get(key) is not None}
+
+
+def told_stop(stop_reason: str, stop_sequence: str | None) -> dict[str, str | None]:
+    """Return both stop fields; llama.cpp names the sequence it met, but calls the stop an end_turn."""
+    if stop_sequence and stop_reason == "end_turn":
+        stop_reason = "stop_sequence"
+    return {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
 
 
 def opening_message(raw: Any, *, new_id: NewId) -> dict[str, Any]:  # noqa: ANN401

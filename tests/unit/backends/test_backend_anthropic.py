@@ -118,6 +118,15 @@ def nested(levels: int) -> Any:
     return value
 
 
+async def test_a_stop_sequence_is_called_one(backend: AnthropicBackend, stub: Stub) -> None:
+    """Llama.cpp names the sequence it met and calls it an end_turn all the same, whole and streamed."""
+    stub.answers = [reply(MESSAGE | {"stop_sequence": "END"})]
+    assert (await backend.infer(call()))["stop_reason"] == "stop_sequence"
+    delta = {"stop_reason": "end_turn", "stop_sequence": "END"}
+    stub.answers = [sse(START, END | {"delta": delta}, STOP)]
+    assert (await streamed(backend))[1]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+
+
 WRONG: dict[str, dict[str, Any]] = {
     "another type": {"type": "completion"},
     "another role": {"role": "user"},

@@ -29,7 +29,7 @@ class Options:
     prefill: Literal["continue", "plain"] = "plain"
     """A final assistant message: `continue` sends vLLM's two flags with it, `plain` sends nothing more."""
     prefill_repeated: bool = False
-    """Whether the answer repeats the prefill, so that it must be cut off."""
+    """Whether the answer repeats the prefill, to be cut off: llama.cpp's whole answers do, its streams do not."""
     tool_choice: Literal["full", "any", "auto"] = "full"
     """`full`: a named tool can be demanded; `any`: only that some tool be used; `auto`: nothing can be demanded.
 
@@ -68,7 +68,6 @@ _FLAVOURS: dict[Flavour, Options] = {
         thinking="template",
         effort="template",
         history_field="reasoning_content",
-        prefill_repeated=True,
         tool_choice="any",
         verbose=True,
         always_stream=True,

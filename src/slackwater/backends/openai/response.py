@@ -139,7 +139,8 @@ def stop_of(
     choice: Mapping[str, Any], *, called: bool, refused: bool, output_tokens: int, asked: Asked
 ) -> tuple[str, str | None]:
     """Return `stop_reason` and `stop_sequence`. Raises AttemptFailedError when the server does not say why (S7)."""
-    finish = choice.get("finish_reason")
+    told = choice.get("finish_reason")
+    finish = told if isinstance(told, str) else ""
     if finish == "length":
         full = asked.options.length_may_be_context and 0 < output_tokens < (asked.max_tokens or 0)
         return ("model_context_window_exceeded" if full else "max_tokens"), None
@@ -150,7 +151,7 @@ def stop_of(
     if finish in _STOPPED or finish in _CALLED:
         matched = _matched(choice, asked.stop_sequences)
         return ("stop_sequence", matched) if matched is not None else ("end_turn", None)
-    reason = f"the finish_reason is {str(finish)[:40]!r}"
+    reason = f"the finish_reason is {str(told)[:40]!r}"
     raise broken(reason)
 
 
