@@ -28,7 +28,7 @@ test:
 	@scripts/environment.sh dev
 	@scripts/postgres.sh
 	@$(BIN)/python scripts/sdks.py
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST)
 
 check:
 	@scripts/environment.sh dev

@@ -1,9 +1,12 @@
 """One server for the official SDKs, and what each of them reports about it."""
 
+import fcntl
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -49,16 +52,12 @@ backend = "faulty"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that ask for an `sdk` once per SDK: all tests of one SDK in one process, so that it reports once."""
+    """Run tests that ask for an `sdk` once per SDK, one SDK after the other."""
     if "sdk" in metafunc.fixturenames:
-        marked = [pytest.param(sdk, marks=pytest.mark.xdist_group(sdk.name), id=sdk.name) for sdk in ALL]
-        metafunc.parametrize("sdk", marked, scope="session")
+        metafunc.parametrize("sdk", ALL, ids=lambda sdk: sdk.name, scope="session")
     if "python_sdk" in metafunc.fixturenames:
-        blocking = [sdk for sdk in ALL if sdk.language == "py" and sdk.mode == "sync"]
-        marked = [
-            pytest.param(sdk, marks=pytest.mark.xdist_group(sdk.name), id=f"py-{sdk.version}") for sdk in blocking
-        ]
-        metafunc.parametrize("python_sdk", marked)
+        python = [sdk for sdk in ALL if sdk.language == "py" and sdk.mode == "sync"]
+        metafunc.parametrize("python_sdk", [python[0], python[-1]], ids=lambda sdk: f"py-{sdk.version}")
 
 
 @pytest.fixture(scope="session")
@@ -72,28 +71,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def reports(server: RunningServer) -> Callable[[SDK], dict[str, Any]]:
-    """Run an SDK's driver once, and remember its report."""
+def reports(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[SDK], dict[str, Any]]:
+    """Run an SDK's driver once, whichever process of the tests comes first, and remember its reports."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     @cache
-    def report(sdk: SDK) -> dict[str, Any]:
-        assert sdk.home.is_dir(), f"{sdk.home} is missing: `make sdks` installs the official SDKs"
-        done = subprocess.run(
-            sdk.command(server),
-            env=clean_environment(SDK=str(sdk.home / "node_modules" / "@anthropic-ai" / "sdk")),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DRIVER_SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
+    def reports_of(home: Path, *command: str) -> dict[str, Any]:
+        memory = shared / f"{home.name}.json"
+        with memory.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not memory.exists():
+                memory.write_text(_drive(home, command, server), encoding="utf-8")
+        found: dict[str, Any] = json.loads(memory.read_text("utf-8"))
         return found
 
-    return report
+    return lambda sdk: reports_of(sdk.home, *sdk.command(server))[sdk.mode]
 
 
 @pytest.fixture
 def report(sdk: SDK, reports: Callable[[SDK], dict[str, Any]]) -> dict[str, Any]:
     """Return what this SDK saw: see drivers/sdk.py for the sections."""
     return reports(sdk)
+
+
+def _drive(home: Path, command: tuple[str, ...], server: RunningServer) -> str:
+    assert home.is_dir(), f"{home} is missing: `make sdks` installs the official SDKs"
+    environment = clean_environment(SDK=str(home / "node_modules" / "@anthropic-ai" / "sdk"))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DRIVER_SECONDS)
+    assert done.returncode == 0, f"{done.stderr}\n{server.log.read_text('utf-8')[-4000:]}"
+    return done.stdout

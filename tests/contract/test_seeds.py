@@ -85,10 +85,16 @@ def test_the_polling_example_ends_when_the_batch_does(
     python_sdk: SDK, server: RunningServer, environment: dict[str, str]
 ) -> None:
     """Guide, "polling": the loop says that it waits, then prints the ended batch."""
-    batch_id = _create(server, {"a": "[[sim:latency=0.5]] Hi"})
-    said = _python("poll.py", python_sdk, environment, f"MESSAGE_BATCH_ID = {batch_id!r}\n")
-    assert f"Batch {batch_id} is still processing..." in said
+    batch_id = _create(server, {"a": "[[sim:latency=3600]] Hi"})
+    program = _program("poll.py", python_sdk, f"MESSAGE_BATCH_ID = {batch_id!r}\n")
+    with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True) as polling:
+        assert polling.stdout
+        assert polling.stdout.readline() == f"Batch {batch_id} is still processing...\n"
+        # Somebody else ends it.
+        server.call("POST", f"/v1/messages/batches/{batch_id}/cancel")
+        said = polling.stdout.read()
     assert "processing_status='ended'" in said.splitlines()[-1]
+    assert polling.returncode == 0
 
 
 def test_the_listing_example_fetches_all_pages(
@@ -115,7 +121,7 @@ def test_the_classifying_example_prints_a_line_for_each_text(
 ) -> None:
     """Lesson, "100 classifications at half price": submit, poll, stream the results."""
     corpus = [f"[[sim:text=neutral]] Text {number}." for number in range(100)]
-    preamble = f"from anthropic import Anthropic\nclient = Anthropic()\ncorpus = {corpus!r}\n"
+    preamble = f"from anthropic import Anthropic\nclient = Anthropic(base_url={server.url!r})\ncorpus = {corpus!r}\n"
     said = _python("classify.py", python_sdk, environment, preamble).splitlines()
     assert re.fullmatch(r"batch id: msgbatch_\w+ status: in_progress", said[0])
     assert sorted(said[1:]) == sorted(f"row-{number} neutral" for number in range(100))
@@ -148,8 +154,12 @@ def _shell(name: str, server: RunningServer, batch_id: str = PRINTED_BATCH) -> s
 
 
 def _python(name: str, sdk: SDK, environment: dict[str, str], preamble: str = "") -> str:
+    return _output(_program(name, sdk, preamble), environment)
+
+
+def _program(name: str, sdk: SDK, preamble: str) -> list[str]:
     text = re.sub(r"time\.sleep\(\d+\)", "time.sleep(0.05)", (SEEDS / name).read_text("utf-8"))
-    return _output([str(sdk.python), "-W", "ignore", "-c", preamble + text], environment)
+    return [str(sdk.python), "-u", "-W", "ignore", "-c", preamble + text]
 
 
 def _output(command: list[str], environment: dict[str, str]) -> str:

@@ -40,9 +40,9 @@ class SDK:
         return "2026-10-21" if current else "2023-06-01"
 
     def command(self, server: RunningServer) -> list[str]:
-        """Return the driver's command line."""
+        """Return the command line of the driver, which reports on all modes at once."""
         if self.language == "py":
-            return [str(self.python), str(DRIVERS / "sdk.py"), self.mode, server.url, server.api_key]
+            return [str(self.python), str(DRIVERS / "sdk.py"), server.url, server.api_key]
         return ["node", str(DRIVERS / "sdk.mjs"), server.url, server.api_key]
 
     @property

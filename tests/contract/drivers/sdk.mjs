@@ -11,7 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 const home = process.env.SDK;
 const Anthropic = createRequire(import.meta.url)(home).default;
 const [baseURL, apiKey] = process.argv.slice(2);
-const client = new Anthropic({ baseURL, apiKey });
+const WAIT_MS = 30_000;
+const client = new Anthropic({ baseURL, apiKey, timeout: WAIT_MS });
 const batches = client.messages.batches;
 const MODEL = "claude-haiku-4-5-20251001";
 
@@ -106,7 +107,7 @@ const sections = {
     const once = { maxRetries: 0 };
     const create = (params, options = {}) => client.messages.create(params, { ...once, ...options });
     const makeBatch = (requests, extra = {}) => batches.create({ requests, ...extra }, once);
-    const stranger = new Anthropic({ baseURL, apiKey: "not-a-key", maxRetries: 0 });
+    const stranger = new Anthropic({ baseURL, apiKey: "not-a-key", maxRetries: 0, timeout: WAIT_MS });
     const headers = (given) => ({ headers: given });
     const calls = {
       batch_empty: () => makeBatch([]),
@@ -181,12 +182,12 @@ async function all(many) {
 
 async function wait(id) {
   const polls = [];
-  for (;;) {
+  for (const deadline = Date.now() + WAIT_MS; Date.now() < deadline; await sleep(50)) {
     const batch = await batches.retrieve(id);
     polls.push({ status: batch.processing_status, counts: batch.request_counts });
     if (batch.processing_status === "ended") return [batch, polls];
-    await sleep(50);
   }
+  throw new Error(`${id} did not end: ${JSON.stringify(polls.at(-1))}`);
 }
 
 async function attempt(call) {
@@ -219,4 +220,4 @@ for (const [name, section] of Object.entries(sections)) {
     report[name] = { raised: described(error) };
   }
 }
-console.log(JSON.stringify(report));
+console.log(JSON.stringify({ async: report }));

@@ -1,21 +1,24 @@
 """Uses every call of the official Python SDK that slackwater serves, and prints what came out as JSON.
 
-    python sdk.py sync|async BASE_URL API_KEY
+    python sdk.py BASE_URL API_KEY
 
-Runs with any release of the SDK, in its own environment, and knows nothing of the tests: it only reports. sdk.mjs is
-its twin. Every section of the report is made by the function of its name.
+Runs with any release of the SDK, in its own environment, and knows nothing of the tests: it only reports, once for the
+blocking client and once for the asynchronous one. sdk.mjs is its twin. Every section of the report is made by the
+function of its name.
 """
 
 import asyncio
 import inspect
 import json
 import sys
+import time
 import warnings
 from typing import Any
 
 import anthropic
 
 MODEL = "claude-haiku-4-5-20251001"
+WAIT_SECONDS = 30
 warnings.simplefilter("ignore")
 
 
@@ -28,7 +31,7 @@ class Driver:
         self.client = self.make(api_key)
 
     def make(self, api_key: str, **options: Any) -> Any:
-        return self.kind(api_key=api_key, base_url=self.base_url, **options)
+        return self.kind(api_key=api_key, base_url=self.base_url, timeout=WAIT_SECONDS, **options)
 
     async def report(self) -> dict[str, Any]:
         report: dict[str, Any] = {"version": anthropic.__version__}
@@ -187,12 +190,14 @@ class Driver:
 
     async def wait(self, batch_id: str) -> tuple[Any, list[dict[str, Any]]]:
         polls: list[dict[str, Any]] = []
-        while True:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
             batch = await settled(self.client.messages.batches.retrieve(batch_id))
             polls.append({"status": batch.processing_status, "counts": plain(batch.request_counts)})
             if batch.processing_status == "ended":
                 return batch, polls
             await asyncio.sleep(0.05)
+        raise TimeoutError(f"{batch_id} did not end: {polls[-1]}")
 
 
 def mixed_requests() -> list[dict[str, Any]]:
@@ -262,6 +267,9 @@ def described(error: Exception) -> dict[str, Any]:
     }
 
 
+async def main() -> None:
+    print(json.dumps({mode: await Driver(mode, *sys.argv[1:]).report() for mode in ("sync", "async")}))
+
+
 if __name__ == "__main__":
-    mode, base_url, api_key = sys.argv[1:]
-    print(json.dumps(asyncio.run(Driver(mode, base_url, api_key).report())))
+    asyncio.run(main())
