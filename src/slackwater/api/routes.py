@@ -26,6 +26,8 @@ class Endpoint:
     """Whether it takes a JSON body."""
     public: bool = False
     """Whether it is served without a key."""
+    rest: bool = False
+    """Whether the last parameter takes the rest of the path: SDKs for Python below 1.0 do not escape its slashes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +51,12 @@ class Router:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._paths: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+        self._rest: set[tuple[str, ...]] = set()
         for endpoint in endpoints:
-            methods = self._paths.setdefault(tuple(endpoint.path.split("/")[1:]), {})
+            template = tuple(endpoint.path.split("/")[1:])
+            methods = self._paths.setdefault(template, {})
+            if endpoint.rest:
+                self._rest.add(template)
             methods[endpoint.method] = endpoint
             if endpoint.method == "GET":
                 methods["HEAD"] = endpoint
@@ -61,7 +67,7 @@ class Router:
         if exact is not None and not any(map(_is_parameter, segments)):
             return Match(methods=exact, path=_joined(segments), parameters={})
         for template, methods in self._paths.items():
-            parameters = _parameters(template, segments)
+            parameters = _parameters(template, _gathered(template, segments) if template in self._rest else segments)
             if parameters is not None:
                 return Match(methods=methods, path=_joined(template), parameters=parameters)
         return None
@@ -86,6 +92,11 @@ def _parameters(template: tuple[str, ...], given: list[str]) -> dict[str, str] |
         elif expected != part:
             return None
     return parameters
+
+
+def _gathered(template: tuple[str, ...], given: list[str]) -> list[str]:
+    last = len(template) - 1
+    return [*given[:last], "/".join(given[last:])]
 
 
 def _joined(template: Iterable[str]) -> str:

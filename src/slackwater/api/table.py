@@ -97,6 +97,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(models.retrieve),
         summary="Retrieve a model",
         answers="Model",
+        rest=True,
     ),
     Endpoint(
         method="GET",

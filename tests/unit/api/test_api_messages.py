@@ -78,10 +78,11 @@ async def test_a_token_count_says_when_it_is_an_estimate(world: World) -> None:
     assert estimated.headers["slackwater-token-count"] == "estimate"
 
 
-async def test_a_model_id_with_a_slash_is_found_as_the_sdk_sends_it(world: World) -> None:
-    """Detail 26 and contract §7.3: the slash arrives as %2F, the colon as it is."""
+@pytest.mark.parametrize("sent", ["Qwen%2FQwen2.5:7b", "Qwen/Qwen2.5:7b"])
+async def test_a_model_id_with_a_slash_is_found_as_the_sdks_send_it(world: World, sent: str) -> None:
+    """Detail 26 and contract §7.3: the slash arrives as %2F, from older SDKs as it is, like the colon."""
     async with world.client() as client:
-        response = await client.get("/v1/models/Qwen%2FQwen2.5:7b")
+        response = await client.get(f"/v1/models/{sent}")
     assert response.status_code == 200
     assert list(response.json().items()) == [
         ("id", "Qwen/Qwen2.5:7b"),
