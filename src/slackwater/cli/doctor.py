@@ -19,8 +19,8 @@ from slackwater.cli.options import data_options
 from slackwater.cli.output import write_body, write_text
 
 if TYPE_CHECKING:
+    from slackwater.backends.detect import Found
     from slackwater.config import Settings
-    from slackwater.config.settings import Engine
 
 _FREE_BYTES_MIN = 2**30
 _SQLITE_FIXED = (3, 51, 3)  # from here on two writers on one file cannot corrupt it; before, we allow only one
@@ -71,12 +71,16 @@ def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> int:
     return ERROR if any(finding.state == "problem" for finding in findings) else OK
 
 
-def toml_for(engines: "Sequence[Engine]") -> Iterator[str]:
+def toml_for(engines: "Sequence[Found]") -> Iterator[str]:
     """Yield the configuration that connects these engines; without any, one to fill in."""
+    named: set[str] = set()
     for number, engine in enumerate(engines):
         name = engine.kind if engine.kind not in {one.kind for one in engines[:number]} else f"{engine.kind}-{number}"
-        yield from ("[[backends]]", f'name = "{name}"', f'protocol = "{engine.protocol}"', f'url = "{engine.url}"', "")
-        for model in engine.models:
+        yield from ("[[backends]]", f'name = "{name}"', f'protocol = "{engine.protocol}"', f'url = "{engine.url}"')
+        yield from (['api_key_env = "GPU0_API_KEY"   # the variable that holds its key'] if engine.needs_key else [])
+        yield ""
+        for model in (one for one in engine.models if one not in named):
+            named.add(model)
             yield from ("[[models]]", f"id = {_toml_text(model)}", f'backend = "{name}"', "")
     if not engines:
         yield from (
@@ -151,12 +155,13 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _engines() -> "Sequence[Engine]":
+def _engines() -> "Sequence[Found]":
     from slackwater.backends.detect import detect  # noqa: PLC0415  # brings aiohttp
 
     return asyncio.run(detect())
 
 
-def _engine_finding(engine: "Engine") -> Finding:
-    models = ", ".join(engine.models) or "offers no model"
-    return Finding(about="engine", state="ok", text=f"{engine.kind} at {engine.url}: {models}")
+def _engine_finding(engine: "Found") -> Finding:
+    models = ", ".join(engine.models) or "offers no model" + " without a key" * engine.needs_key
+    state: Literal["ok", "note"] = "ok" if engine.models else "note"
+    return Finding(about="engine", state=state, text=f"{engine.kind} at {engine.url}: {models}")

@@ -39,15 +39,16 @@ def _with_engines(settings: "Settings") -> "Settings":
     from slackwater.backends.detect import detect  # noqa: PLC0415  # only without configured backends
 
     found = asyncio.run(detect())
-    if not found:
+    for engine in found:
+        offers = ", ".join(engine.models) or "offers no model" + " without a key" * engine.needs_key
+        message(f"found {engine.kind} at {engine.url}: {offers}")
+    usable = [engine for engine in found if engine.models]
+    if not usable:
         message(f"** {SIMULATED} **")
         message("   connect an inference server with [[backends]] in a --config file; `slackwater doctor` writes one")
-    for engine in found:
-        message(f"connected: {engine.kind} at {engine.url} ({', '.join(engine.models) or 'no models'})")
-    connected = settings.with_engines(found)
-    if found and connected.models and connected.models[-1].upstream:
-        message(f"every other model name is served by {connected.models[-1].upstream}")
-    return connected
+    else:
+        message(f"every model name that is not among these is served by {usable[0].models[0]}")
+    return settings.with_engines(usable)
 
 
 def _tell_first_key(secret: str) -> None:
