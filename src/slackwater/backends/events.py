@@ -9,9 +9,9 @@ from slackwater.backends.message import (
     NewId,
     checked_block,
     checked_message,
-    checked_usage,
     opening_message,
     told_stop,
+    usage_so_far,
 )
 from slackwater.backends.refusals import broken, cut, decode
 from slackwater.domain.errors import AttemptFailedError
@@ -95,11 +95,15 @@ class StreamOrder:
 
     def message_delta(self, event: Event) -> Event:
         """Check that all blocks are closed and that usage has its `output_tokens`."""
-        delta, usage = event.get("delta"), event.get("usage")
-        if self._open or not isinstance(delta, dict) or not isinstance(usage, dict):
-            reason = "message_delta out of order or without its delta and usage"
+        delta: Any = event.get("delta")
+        usage: Any = event.get("usage")
+        if self._open or not isinstance(delta, dict):
+            reason = "message_delta out of order or without its delta"
             raise broken(reason)
-        checked_usage({"input_tokens": 0, **usage})
+        usage_so_far(usage)
+        if usage.get("output_tokens") is None:
+            reason = "message_delta without its output_tokens"
+            raise broken(reason)
         self._stop_reason = delta.get("stop_reason") or self._stop_reason
         if self._stop_reason is not None and self._stop_reason not in STOP_REASONS:
             reason = "the stop_reason is unknown"

@@ -15,7 +15,7 @@ import msgspec
 
 from slackwater.backends.refusals import Answer, broken, cut, decode, refusal, too_slow
 from slackwater.backends.sse import BrokenStreamError, EventReader, ServerEvent
-from slackwater.domain.errors import BackendAwayError, InvalidRequestError
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, InvalidRequestError
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ERROR_BYTES_MAX = 64 * 1024
@@ -102,7 +102,8 @@ class HTTPClient:
                 raise broken(reason)
             async for piece in response.content.iter_any():
                 received += len(piece)
-                _check_size(received)
+                if received > BODY_BYTES_MAX:
+                    raise _too_large()
                 for event in _feed(reader, piece):
                     yield event
 
@@ -146,11 +147,14 @@ class HTTPClient:
             for secret in self._secrets:
                 body = body.replace(secret, b"***")
             return Answer(status=response.status, headers=response.headers, body=body)
-        _check_size(response.content_length or 0)
         body = bytearray()
+        if (response.content_length or 0) > BODY_BYTES_MAX:
+            raise _too_large()
         async for piece in response.content.iter_any():
             body += piece
-            _check_size(len(body))
+            if len(body) > BODY_BYTES_MAX:
+                body.clear()  # the traceback keeps this frame, and with it the bytes
+                raise _too_large()
         return Answer(status=response.status, headers=response.headers, body=body)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -201,10 +205,8 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytearray:
     return body[:ERROR_BYTES_MAX]
 
 
-def _check_size(size: int) -> None:
-    if size > BODY_BYTES_MAX:
-        reason = f"the answer is larger than {BODY_BYTES_MAX} bytes"
-        raise broken(reason)
+def _too_large() -> AttemptFailedError:
+    return broken(f"the answer is larger than {BODY_BYTES_MAX} bytes")
 
 
 def _feed(reader: EventReader, piece: bytes) -> list[ServerEvent]:

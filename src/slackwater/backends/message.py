@@ -64,15 +64,11 @@ def opening_message(raw: Any, *, new_id: NewId) -> dict[str, Any]:  # noqa: ANN4
     if not isinstance(raw, dict) or raw.get("role", "assistant") != "assistant":
         reason = "message_start holds no assistant's message"
         raise broken(reason)
-    usage = raw.get("usage") or {}
-    if not isinstance(usage, dict):
-        reason = "the usage is not an object"
-        raise broken(reason)
     message = _opening(raw, new_id)
     message["content"] = []
     message["stop_reason"] = None
     message["stop_sequence"] = None
-    message["usage"] = checked_usage({"input_tokens": 0, "output_tokens": 0, **usage})
+    message["usage"] = usage_so_far(raw.get("usage") or {})
     return message
 
 
@@ -158,6 +154,15 @@ def checked_usage(raw: Any) -> dict[str, Any]:  # noqa: ANN401
         "output_tokens": _tokens(raw, "output_tokens"),
     }
     return usage | {key: value for key, value in raw.items() if key not in usage and value is not None}
+
+
+def usage_so_far(raw: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the usage of a stream's event, which may leave out any count or write it as null."""
+    if not isinstance(raw, dict):
+        reason = "the usage is not an object"
+        raise broken(reason)
+    given = {key: value for key, value in raw.items() if value is not None}
+    return checked_usage({"input_tokens": 0, "output_tokens": 0} | given)
 
 
 def _tokens(counts: dict[str, Any], key: str, default: int | None = None) -> int:

@@ -277,6 +277,16 @@ async def test_starts_of_blocks_are_filled_in(backend: AnthropicBackend, stub: S
     assert (await streamed(backend))[1]["content_block"]["input"] == {}
 
 
+async def test_counts_may_be_null_until_the_end(backend: AnthropicBackend, stub: Stub) -> None:
+    """The API's own types allow null input figures in `message_delta`."""
+    usage = {"output_tokens": 3, "input_tokens": None, "cache_read_input_tokens": None}
+    start = START | {"message": MESSAGE | {"usage": {"input_tokens": 10, "output_tokens": None}}}
+    stub.answers = [sse(start, END | {"usage": usage}, STOP)]
+    events = await streamed(backend)
+    assert events[0]["message"]["usage"] == USAGE | {"output_tokens": 0}
+    assert events[1]["usage"] == usage
+
+
 DISORDER: dict[str, list[dict[str, Any]]] = {
     "no message_start": [OPEN, DELTA, CLOSE, END, STOP],
     "two starts": [START, START, END, STOP],

@@ -74,6 +74,11 @@ def test_the_system_prompt_becomes_the_first_message(system: Any, expected: list
     assert chat(USER, system=system) == [*expected, USER]
 
 
+def test_an_image_in_a_system_prompt_is_refused() -> None:
+    """System messages are text; an image there is not dropped in silence."""
+    assert refusal(system=[PNG]) == "system.image: not supported by this backend"
+
+
 def test_turns_keep_their_order_and_roles() -> None:
     """Several turns, a later system turn among them."""
     turns = [USER, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "Be kind"}, USER]

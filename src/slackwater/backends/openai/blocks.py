@@ -32,6 +32,13 @@ class BlockReader:
             part for index, block in enumerate(content or ()) for part in self.block_parts(block, f"{path}.{index}")
         ]
 
+    def text(self, content: Any, path: str) -> str:  # noqa: ANN401  # likewise
+        """Return content that must be text alone."""
+        parts = self.parts(content, path)
+        if any(part["type"] != "text" for part in parts):
+            raise unsupported(f"{path}.image")
+        return joined(parts)
+
     def block_parts(self, block: Block, path: str) -> list[Part]:
         """Return the parts of one block."""
         match block.get("type"):

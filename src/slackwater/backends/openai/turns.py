@@ -27,7 +27,7 @@ def chat_messages(params: Mapping[str, Any], options: Options) -> list[Message]:
     """Return the system prompt and every turn. Raises InvalidRequestError naming what cannot be said."""
     reader = BlockReader(pass_urls=options.pass_urls)
     messages: list[Message] = []
-    system = joined(reader.parts(params.get("system"), "system"))
+    system = reader.text(params.get("system"), "system")
     if system:
         messages.append({"role": "system", "content": system})
     for index, turn in enumerate(params["messages"]):
@@ -45,7 +45,7 @@ def _turn(turn: Mapping[str, Any], path: str, reader: BlockReader, options: Opti
         case "assistant":
             return [_assistant(turn["content"], path, options)]
         case "system":
-            return [{"role": "system", "content": joined(reader.parts(turn["content"], path))}]
+            return [{"role": "system", "content": reader.text(turn["content"], path)}]
         case _:
             return _user(turn["content"], path, reader)
 
