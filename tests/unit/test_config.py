@@ -193,6 +193,13 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     ("variable", "value", "sentence"),
     [
         ("SLACKWATER_SERVER__PROT", "1", 'SLACKWATER_SERVER__PROT: unknown key (did you mean "port"?)'),
+        ("SLACKWATER_BACKENDS__0", "x", "SLACKWATER_BACKENDS__0: there is no place for this in the configuration"),
+        (
+            "SLACKWATER_BACKENDS__99999999__URL",
+            "x",
+            "SLACKWATER_BACKENDS__99999999__URL: there is no place for this in the configuration",
+        ),
+        ("SLACKWATER_SERVER__PORT__X", "1", "SLACKWATER_SERVER__PORT__X: should be a valid integer"),
         ("SLACKWATER_SERVR__PORT", "1", 'SLACKWATER_SERVR__PORT: unknown section (did you mean "server"?)'),
         (
             "SLACKWATER_SERVER__PORT",

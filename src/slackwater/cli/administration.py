@@ -1,7 +1,8 @@
 """Administrative commands: through the server that runs on the data, or directly when none does."""
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,33 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
 
 def run_server(job: Coroutine[Any, Any, None]) -> None:
     """Run a server or worker until it stops. Raises Failure when it cannot start."""
+    with explained("choose another --port, --host or --data"):
+        asyncio.run(job)
+
+
+@contextlib.contextmanager
+def explained(next_step: str | None = None) -> Iterator[None]:
+    """Turn what an operator can do something about into a Failure; the rest is a bug and keeps its traceback.
+
+    `next_step` goes with errors of the operating system.
+    """
     from slackwater.config import ConfigError  # noqa: PLC0415  # the server is not for client commands
-    from slackwater.domain.errors import StoreUnavailableError  # noqa: PLC0415  # likewise
+    from slackwater.domain.errors import StoreUnavailableError, WireError  # noqa: PLC0415  # likewise
     from slackwater.store.errors import SchemaTooNewError, StoreInUseError, StoreNotDurableError  # noqa: PLC0415
 
     try:
-        asyncio.run(job)
+        yield
     except Exception as error:
         cause = _first(error)
         match cause:
+            case WireError():
+                raise Failure(cause.message) from None
             case ConfigError() | SchemaTooNewError() | StoreInUseError() | StoreNotDurableError():
                 raise Failure(str(cause)) from None
             case StoreUnavailableError():
                 raise Failure(f"the database cannot be used: {cause}") from None
             case OSError():
-                next_step = "choose another --port, --host or --data"
-                raise Failure(f"the server cannot run: {cause.strerror or cause}", next_step=next_step) from None
+                raise Failure(cause.strerror or str(cause), next_step=next_step) from None
             case _:
                 raise
 
@@ -54,14 +66,10 @@ def _first(error: BaseException) -> BaseException:
 
 def administer(config: Path | None, data: Path | None, method: str, **params: object) -> dict[str, Any]:
     """Carry out one administrative method (slackwater.api.control) and return its result. Raises Failure."""
-    from slackwater.domain.errors import WireError  # noqa: PLC0415  # together with what follows
-
     settings = settings_of(config, data)
     given = {name: value for name, value in params.items() if value is not None}
-    try:
+    with explained():
         return asyncio.run(_administer(settings, method, given))
-    except WireError as error:
-        raise Failure(error.message) from None
 
 
 async def _administer(settings: Any, method: str, params: dict[str, object]) -> dict[str, Any]:  # noqa: ANN401  # Settings

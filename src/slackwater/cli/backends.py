@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import rich_click as click
 
-from slackwater.cli.administration import settings_of
+from slackwater.cli.administration import explained, settings_of
 from slackwater.cli.exits import ERROR, OK, Failure
 from slackwater.cli.options import data_options
 from slackwater.cli.output import on_terminal, write_body, write_table
@@ -53,20 +53,17 @@ def test(name: str | None, *, config: Path | None, data: Path | None, as_json: b
     settings = _configured(config, data)
     if name is not None and name not in [one.name for one in settings.backends]:
         raise Failure(f"no backend is called {name}", next_step="`slackwater backends list` shows them")
-    rows = asyncio.run(_test(settings, name))
+    with explained():
+        rows = asyncio.run(_test(settings, name))
     _write(rows, as_json=as_json)
     return OK if all(row["state"] == "ok" for row in rows) else ERROR
 
 
 async def _test(settings: "Settings", name: str | None) -> list[dict[str, Any]]:
-    from slackwater.config import ConfigError  # noqa: PLC0415  # pydantic is not for client commands
-    from slackwater.main import open_backends  # noqa: PLC0415  # likewise every adapter
+    from slackwater.main import open_backends  # noqa: PLC0415  # every adapter: not for client commands
 
-    try:
-        async with open_backends(settings) as opened:
-            return [await _ask(one) for one in opened.values() if name in (None, one.name)]
-    except ConfigError as error:
-        raise Failure(str(error)) from None
+    async with open_backends(settings) as opened:
+        return [await _ask(one) for one in opened.values() if name in (None, one.name)]
 
 
 async def _ask(backend: "Backend") -> dict[str, Any]:

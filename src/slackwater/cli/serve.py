@@ -31,6 +31,13 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
     settings = settings_of(config, data, {"host": host, "port": port})
     if not settings.backends:
         settings = _with_engines(settings)
+    if settings.storage.database != "sqlite" and not (
+        settings.storage.pepper_file or environment().get("SLACKWATER_PEPPER")
+    ):
+        message(
+            f"servers that share this database must share {settings.storage.data_dir / 'pepper'} "
+            "(SLACKWATER_PEPPER or storage.pepper_file), or keys made by one are unknown to the other"
+        )
     run_server(run(settings, on_ready=_announce, on_first_key=_tell_first_key))
 
 

@@ -19,6 +19,7 @@ from slackwater.config.settings import Settings, did_you_mean
 
 _VARIABLE = re.compile(r"SLACKWATER_(?:[A-Z0-9]+(?:__[A-Z0-9_]+)+|BACKENDS|MODELS)")
 _TABLE_LISTS = frozenset({"backends", "models"})
+_INDEX_MAX = 1000  # a variable with a huge index must not fill memory
 _PROTOCOLS = frozenset({"anthropic", "openai", "simulated"})  # pydantic puts the union's tag into the location
 
 Loc = tuple[str | int, ...]
@@ -48,11 +49,7 @@ def load(
     if path is not None:
         tree = _read(path)
         origins[()] = path.name
-    for variable, text in sorted((os.environ if environ is None else environ).items()):
-        if _VARIABLE.fullmatch(variable):
-            loc = _variable_loc(variable)
-            _put(tree, loc, _decoded(variable, loc, text))
-            origins[loc] = variable
+    _add_variables(tree, origins, os.environ if environ is None else environ)
     for section, keys in (overrides or {}).items():
         for key, value in keys.items():
             if value is not None:
@@ -62,6 +59,16 @@ def load(
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(*(_sentence(details, tree, origins) for details in error.errors())) from None
+
+
+def _add_variables(tree: dict[str, Any], origins: dict[Loc, str], environ: Mapping[str, str]) -> None:
+    for variable, text in sorted(environ.items()):
+        if not _VARIABLE.fullmatch(variable):
+            continue
+        loc = _variable_loc(variable)
+        if not _put(tree, loc, _decoded(variable, loc, text)):
+            raise ConfigError(f"{variable}: there is no place for this in the configuration")
+        origins[loc] = variable
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -92,17 +99,21 @@ def _decoded(variable: str, loc: Loc, text: str) -> object:
     return text
 
 
-def _put(tree: dict[str, Any], loc: Loc, value: object) -> None:
-    """Set one value in the tree, growing tables and lists of tables on the way."""
+def _put(tree: dict[str, Any], loc: Loc, value: object) -> bool:
+    """Set one value in the tree, growing tables and lists of tables on the way; False where it has no place."""
     node: Any = tree
     for step, following in itertools.pairwise(loc):
-        if isinstance(node, list) and isinstance(step, int):
-            node.extend({} for _ in range(min(step + 1, 1000) - len(node)))
-            node = node[step] if step < len(node) else {}
+        if isinstance(node, list) and isinstance(step, int) and step < _INDEX_MAX:
+            node.extend({} for _ in range(step + 1 - len(node)))
+            node = node[step]
         elif isinstance(node, dict):
             node = node.setdefault(step, [] if isinstance(following, int) and step in _TABLE_LISTS else {})
-    if isinstance(node, dict):
-        node[loc[-1]] = value
+        else:
+            return False
+    if not isinstance(node, dict):
+        return False
+    node[loc[-1]] = value
+    return True
 
 
 def _sentence(details: ErrorDetails, tree: Mapping[str, Any], origins: Mapping[Loc, str]) -> str:

@@ -90,11 +90,11 @@ def status(url: str, key: str) -> int:
         return refused.code
 
 
-async def test_the_first_key_is_shown_once_and_is_nowhere_else(server: Server) -> None:
+async def test_the_first_key_is_shown_once_and_is_nowhere_else(server: Server, command: Command) -> None:
     """A1, A6: stderr of the first start, and no file of the data directory; ready means that the key works."""
     assert server.said.count(server.key) == 1
     assert await asyncio.to_thread(status, server.url, server.key) == 200
-    made = await run("keys", "create", "--data", "data", "--json", cwd=server.directory)
+    made = await command("keys", "create", "--data", "data", "--json")
     secret = json.loads(made.out)["key"]
     code, out, err = await server.stop()
     assert (code, out) == (0, "")
@@ -103,7 +103,7 @@ async def test_the_first_key_is_shown_once_and_is_nowhere_else(server: Server) -
     for hidden in (server.key, secret):
         assert hidden.encode() not in stored
         assert hidden not in err
-    again = await run("keys", "list", "--data", "data", cwd=server.directory)
+    again = await command("keys", "list", "--data", "data")
     assert server.key not in again.out
     assert [key["status"] for key in json.loads(again.out)["data"]] == ["active", "active"]
 
@@ -113,51 +113,48 @@ def everything_below(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
 
 
-async def test_keys_are_made_and_revoked_while_the_server_runs(server: Server) -> None:
+async def test_keys_are_made_and_revoked_while_the_server_runs(server: Server, command: Command) -> None:
     """A2: through the control socket, because SQLite has one writer; a revoked key is refused at once."""
-    here = server.directory
-    made = await run("workspaces", "create", "team", "--data", "data", cwd=here)
+    made = await command("workspaces", "create", "team", "--data", "data")
     assert json.loads(made.out)["name"] == "team"
-    key = json.loads((await run("keys", "create", "--workspace", "team", "--data", "data", "--json", cwd=here)).out)
+    key = json.loads((await command("keys", "create", "--workspace", "team", "--data", "data", "--json")).out)
     assert await asyncio.to_thread(status, server.url, key["key"]) == 200
-    revoked = await run("keys", "revoke", key["id"], "--data", "data", cwd=here)
+    revoked = await command("keys", "revoke", key["id"], "--data", "data")
     assert json.loads(revoked.out)["status"] == "archived"
     assert await asyncio.to_thread(status, server.url, key["key"]) == 401
-    unknown = await run("keys", "create", "--workspace", "nobody", "--data", "data", cwd=here)
+    unknown = await command("keys", "create", "--workspace", "nobody", "--data", "data")
     assert (unknown.code, unknown.out, unknown.err) == (1, "", "Workspace `nobody` not found.\n")
 
 
-async def test_a_data_directory_has_one_server(server: Server) -> None:
-    """A second one says so in a line and leaves the first alone."""
-    second = await run("serve", "--config", "slackwater.toml", "--data", "data", cwd=server.directory)
-    assert (second.code, second.out) == (1, "")
-    assert "Traceback" not in second.err
+async def test_a_start_that_fails_says_why_and_loses_nothing(server: Server) -> None:
+    """A data directory has one server; where the port is taken, the key of the new directory is told all the same."""
+    arguments = ("serve", "--config", "slackwater.toml", "--port", server.url.rpartition(":")[2], "--data")
+    second, elsewhere = await asyncio.gather(
+        run(*arguments, "data", cwd=server.directory), run(*arguments, "other", cwd=server.directory)
+    )
+    for failed in (second, elsewhere):
+        assert (failed.code, failed.out) == (1, "")
+        assert "Traceback" not in failed.err
+        assert "ready at" not in failed.err
+    assert "shown this once" not in second.err
+    assert "shown this once: slw_" in elsewhere.err
+    assert "choose another --port" in elsewhere.err
     assert await asyncio.to_thread(status, server.url, server.key) == 200
 
 
-async def test_a_batch_goes_through_the_command_line_from_end_to_end(server: Server) -> None:
+async def test_a_batch_goes_through_the_command_line_from_end_to_end(server: Server, command: Command) -> None:
     """Create, wait, results in the order of the input; exit code 5 because one request is not valid."""
     here = server.directory
     (here / "in.jsonl").write_text(LINE % ("a", 5) + LINE % ("b", '"many"'))
     variables = {"SLACKWATER_BASE_URL": server.url, "SLACKWATER_API_KEY": server.key}
-    ended = await run(
-        *("batches", "create", "in.jsonl", "--wait", "-o", "out.jsonl", "--order", "input"), cwd=here, **variables
+    ended = await command(
+        *("batches", "create", "in.jsonl", "--wait", "-o", "out.jsonl", "--order", "input"), **variables
     )
     assert ended.code == 5, ended.err
     batch = json.loads(ended.out)
     assert batch["request_counts"] == {"processing": 0, "succeeded": 1, "errored": 1, "canceled": 0, "expired": 0}
     results = [json.loads(line) for line in (here / "out.jsonl").read_text().splitlines()]
     assert [(line["custom_id"], line["result"]["type"]) for line in results] == [("a", "succeeded"), ("b", "errored")]
-
-
-async def test_a_start_that_fails_after_the_first_key_has_told_it(server: Server) -> None:
-    """The port is taken: the key of the new data directory is not lost with the start."""
-    port = server.url.rpartition(":")[2]
-    failed = await run("serve", "--config", "slackwater.toml", "--data", "other", "--port", port, cwd=server.directory)
-    assert (failed.code, failed.out) == (1, "")
-    assert "shown this once: slw_" in failed.err
-    assert "ready at" not in failed.err
-    assert "choose another --port" in failed.err
 
 
 async def test_administration_needs_a_data_directory(command: Command) -> None:
