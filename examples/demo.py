@@ -51,7 +51,8 @@ def main() -> None:
     """Show it."""
     console.rule("[bold]slackwater: Message Batches on your own machine")
     console.print(
-        "[yellow]No language model is connected: a [bold]declared simulator[/bold] answers (40 ms a call, 64 at once).\n"
+        "[yellow]No language model is connected: a [bold]declared simulator[/bold] answers "
+        "(40 ms a call, 64 at once).\n"
         "Its answers only echo the question. To connect a real model see the README.[/yellow]\n"
     )
     texts = paragraphs()
@@ -59,7 +60,7 @@ def main() -> None:
         client = Anthropic(base_url=url, api_key=KEY)
         console.print(f"Server ready at [cyan]{url}[/cyan]; everything below is the official SDK, unchanged.\n")
         batch, seconds = run_batch(client, url, texts)
-        show_results(client, batch)
+        show_results(client, batch, expected=len(texts))
         show_cost(url, batch)
         compare(client, texts, seconds)
         stream_one(client)
@@ -155,17 +156,20 @@ def ask(url: str) -> dict[str, dict[str, int]]:
         return body
 
 
-def show_results(client: Anthropic, batch: MessageBatch) -> None:
-    """Stream the results."""
+def show_results(client: Anthropic, batch: MessageBatch, *, expected: int) -> None:
+    """Stream the results; the demo has failed unless each request has exactly one, a success."""
     started, kinds, ids, sample = time.monotonic(), Counter[str](), set[str](), ""
     for line in client.messages.batches.results(batch.id):
         kinds[line.result.type] += 1
         ids.add(line.custom_id)
         if line.result.type == "succeeded" and not sample and line.result.message.content[0].type == "text":
             sample = f"{line.custom_id}: {line.result.message.content[0].text!r}"
+    if not expected == len(ids) == kinds["succeeded"] == kinds.total():
+        sys.exit(f"{expected} requests, but {dict(kinds)} results for {len(ids)} of them")
     seconds = time.monotonic() - started
     console.print(
-        f"[bold]results[/bold]  {kinds.total()} lines in {seconds:.2f} s, {len(ids)} different custom_ids: {dict(kinds)}"
+        f"[bold]results[/bold]  {kinds.total()} lines in {seconds:.2f} s, "
+        f"{len(ids)} different custom_ids: {dict(kinds)}"
     )
     console.print(f"         for example {sample[:110]}…\n", markup=False)
 
@@ -186,7 +190,7 @@ def compare(client: Anthropic, texts: list[str], batch_seconds: float) -> None:
     console.print(
         f"[bold]one by one[/bold] {ONE_BY_ONE} of them took {each * 1_000:.0f} ms each: {len(texts)} would take "
         f"{estimate:.0f} s at full price; the batch took {batch_seconds:.1f} s "
-        f"([green]{estimate / batch_seconds:.0f}× faster[/green]) at half.\n"
+        f"([green]{estimate / batch_seconds:.0f} times faster[/green]) at half.\n"
     )
 
 
