@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from slackwater.clock import SystemClock
 from slackwater.store import Store
-from slackwater.store.schema import metadata
 from support.postgres import PostgresServer
+from support.stores import empty
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +49,3 @@ async def store(url: str) -> AsyncIterator[Store]:
         await empty(opened)
     yield opened
     await opened.close()
-
-
-async def empty(store: Store) -> None:
-    """Delete every row."""
-    names = [table.name for table in reversed(metadata.sorted_tables)]
-    await store.database.write(
-        lambda connection: [connection.execute(text(f"DELETE FROM {name}")).close() for name in names]  # noqa: S608
-    )

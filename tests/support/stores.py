@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import text
+
 from slackwater.domain.batch import Admission, Batch, Lease, RequestCounts, Shard, Terms
 from slackwater.domain.result import Charge, CommitReport, Flush, ResultType, Segment, Usage
 from slackwater.store import Store
+from slackwater.store.schema import metadata
 
 NOW = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -126,3 +129,11 @@ async def ended(store: Store, shards: Sequence[int] = (2,), **more: Any) -> Batc
     assert found is not None
     assert found.processing_status == "ended"
     return found
+
+
+async def empty(store: Store) -> None:
+    """Delete every row."""
+    names = [table.name for table in reversed(metadata.sorted_tables)]
+    await store.database.write(
+        lambda connection: [connection.execute(text(f"DELETE FROM {name}")).close() for name in names]  # noqa: S608
+    )
