@@ -1,0 +1,191 @@
+"""What the figures share: how much to do, where, and the one batch that several of them look at."""
+
+import http.client
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from memory import Peak
+from processes import HEADERS, Program, answered, instant_backend, slackwater
+from workload import batch_body, params_lines
+
+CONCURRENCY = 64
+"""Calls in flight, ours and the yardsticks'."""
+BATCHES = "/v1/messages/batches"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the report."""
+
+    figure: str
+    ours: float
+    unit: str
+    yardstick: float | None = None
+    """The same unit; None where there is nothing to compare with."""
+    better: Literal["lower", "higher"] = "lower"
+    meaning: str
+    """What was compared with what."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over the yardstick's."""
+        return self.ours / self.yardstick if self.yardstick else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much work a run does."""
+
+    requests: int
+    """Of the create and end-to-end batches."""
+    saturation_requests: int
+    sdk_requests: int
+    repeats: int = 3
+    """Of what is short; the median counts."""
+
+
+DEFAULT = Scale(requests=20_000, saturation_requests=2_000, sdk_requests=1_000)
+FULL = Scale(requests=100_000, saturation_requests=10_000, sdk_requests=5_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A batch that went through a server against the instant backend."""
+
+    server: Program
+    directory: Path
+    """Of the server; its data is in `data` below."""
+    batch_id: str
+    seconds: float
+    """From the first byte of the create call until `ended` was seen."""
+    cpu_seconds: float
+    """Of the server and its children, in that time."""
+    idle_bytes: int
+    """Resident before the batch."""
+    peak_bytes: int
+    """Resident at most, children included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """A create call, timed."""
+
+    batch: dict[str, Any]
+    whole_seconds: float
+    """From before connecting to the end of the answer."""
+    after_seconds: float
+    """From the last byte handed to the kernel to the end of the answer."""
+
+
+class Context:
+    """Handed to every figure."""
+
+    def __init__(self, directory: Path, scale: Scale, stack: ExitStack) -> None:
+        self.directory = directory
+        self.scale = scale
+        self._stack = stack
+
+    @cached_property
+    def backend(self) -> Program:
+        """The instant backend."""
+        return self._stack.enter_context(instant_backend(self.directory / "backend"))
+
+    @cached_property
+    def body(self) -> bytes:
+        """The create call's body."""
+        return batch_body(self.scale.requests)
+
+    @cached_property
+    def lines(self) -> Path:
+        """A file with the params of the same requests, one a line."""
+        path = self.directory / "params.jsonl"
+        path.write_bytes(params_lines(self.scale.requests))
+        return path
+
+    @cached_property
+    def finished(self) -> Finished:
+        """The batch that has gone through, on a server that still runs."""
+        directory = self.directory / "finished"
+        server = self._stack.enter_context(slackwater(directory, config(self.backend)))
+        warm_up(server)
+        body = self.body
+        with Peak(server.process.pid) as idle:
+            pass
+        with Peak(server.process.pid) as peak:
+            cpu, started = server.cpu_seconds(), time.perf_counter()
+            created = create(server, body)
+            batch = wait_until_ended(server, created.batch["id"])
+            seconds, cpu = time.perf_counter() - started, server.cpu_seconds() - cpu
+        if batch["request_counts"]["succeeded"] != self.scale.requests:
+            message = f"not every request succeeded: {batch['request_counts']}"
+            raise RuntimeError(message)
+        return Finished(
+            server=server,
+            directory=directory,
+            batch_id=batch["id"],
+            seconds=seconds,
+            cpu_seconds=cpu,
+            idle_bytes=idle.resident_bytes,
+            peak_bytes=peak.resident_bytes,
+        )
+
+
+def config(backend: Program, *, max_in_flight: int | None = CONCURRENCY) -> str:
+    """Return the configuration of a server in front of a backend."""
+    limit = "" if max_in_flight is None else f"max_in_flight = {max_in_flight}"
+    return f"""\
+[[backends]]
+name = "bench"
+protocol = "anthropic"
+url = "{backend.url}"
+{limit}
+
+[[models]]
+id = "*"
+backend = "bench"
+"""
+
+
+def create(server: Program, body: bytes, path: str = BATCHES) -> Created:
+    """Make a create call, or any other POST that answers with JSON."""
+    connection = server.connect()
+    with closing(connection):
+        started = time.perf_counter()
+        connection.putrequest("POST", path)
+        for name, value in {**HEADERS, "content-length": str(len(body))}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.sock.sendall(body)
+        sent_at = time.perf_counter()
+        batch = answered(connection.getresponse())
+        done_at = time.perf_counter()
+    return Created(batch=batch, whole_seconds=done_at - started, after_seconds=done_at - sent_at)
+
+
+def wait_until_ended(
+    server: Program, batch_id: str, *, first_seconds: float = 0.0, every_seconds: float = 0.05
+) -> dict[str, Any]:
+    """Retrieve a batch until it has ended, the first time after `first_seconds`."""
+    time.sleep(first_seconds)
+    connection = server.connect()
+    with closing(connection):
+        while True:
+            batch = _retrieved(connection, batch_id)
+            if batch["processing_status"] == "ended":
+                return batch
+            time.sleep(every_seconds)
+
+
+def warm_up(server: Program) -> None:
+    """Let a small batch go through, so that what is loaded on first use is there."""
+    wait_until_ended(server, create(server, batch_body(200)).batch["id"])
+
+
+def _retrieved(connection: http.client.HTTPConnection, batch_id: str) -> dict[str, Any]:
+    connection.request("GET", f"{BATCHES}/{batch_id}", headers=HEADERS)
+    batch: dict[str, Any] = answered(connection.getresponse())
+    return batch

@@ -1,0 +1,18 @@
+"""One module for each figure, in the order in which they are measured."""
+
+from collections.abc import Callable
+from typing import Final
+
+from context import Context, Row
+
+from figures import create, end_to_end, results, retrieve, saturation, sdk, startup
+
+FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
+    "create": create.measure,
+    "end-to-end": end_to_end.measure,
+    "sdk": sdk.measure,
+    "results": results.measure,
+    "retrieve": retrieve.measure,
+    "startup": startup.measure,
+    "saturation": saturation.measure,
+}

@@ -1,0 +1,92 @@
+"""How the rows are shown: a table on the terminal, and docs/benchmarks.md."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from context import Row
+from rich.console import Console
+from rich.table import Table
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_HEAD = """\
+# Benchmarks
+
+Written by `make bench BENCH="{arguments}"`, not by hand. Every figure stands beside a yardstick that was measured in the
+same run on the same machine: read the ratios, the rest depends on the machine. A ratio is ours divided by the
+yardstick's; the column beside it says whether more or less is better. Nothing here is a test, and no test waits for a
+figure of this page.
+
+| | |
+|---|---|
+"""
+_FOOT = """
+To repeat it:
+
+```sh
+make bench                          # a short run
+make bench BENCH="--full"           # 100,000 requests, about 240 MB
+make bench BENCH="--list"           # the single figures, for --only NAME
+make bench BENCH="--full --write"   # write this page anew
+```
+
+The backend is nginx with a fixed answer where nginx is installed (`apt-get install nginx-light`), else
+`slackwater simulate` without latency, which is slower than what is measured.
+"""
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    loads = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    return {
+        "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "Processor": f"{os.cpu_count()} cores, {_field('/proc/cpuinfo', 'model name')}",
+        "Memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / 1e6:.0f} GB",
+        "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "Load before the run": f"{loads} (processes that wanted a core over 1, 5 and 15 minutes)",
+    }
+
+
+def show(rows: Sequence[Row], facts: dict[str, str], console: Console) -> None:
+    """Print the rows."""
+    table = Table(title=" · ".join(facts.values()), title_style="dim", show_lines=True)
+    for name in ("figure", "ours", "yardstick", "ratio", "better"):
+        table.add_column(name, justify="right" if name in {"ours", "yardstick", "ratio"} else "left")
+    for row in rows:
+        figure, *numbers, meaning = _cells(row)
+        table.add_row(f"{figure}\n[dim]{meaning}[/dim]", *numbers)
+    console.print(table)
+
+
+def write(rows: Sequence[Row], facts: dict[str, str], arguments: Sequence[str]) -> None:
+    """Write the page."""
+    lines = [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += ["", "| figure | ours | yardstick | ratio | better | what it means |", "|---|---:|---:|---:|---|---|"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    PAGE.write_text(_HEAD.format(arguments=" ".join(arguments)) + "\n".join(lines) + "\n" + _FOOT, encoding="utf-8")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    compared = row.yardstick is not None
+    return (
+        row.figure,
+        f"{_number(row.ours)} {row.unit}",
+        f"{_number(row.yardstick)} {row.unit}" if row.yardstick is not None else "",
+        f"{row.ratio:.2f}" if row.ratio is not None else "",
+        ("more" if row.better == "higher" else "less") if compared else "",
+        row.meaning,
+    )
+
+
+def _number(value: float) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004  # three figures are what it is good for
+    return f"{value:,.{digits}f}"
+
+
+def _field(path: str, name: str) -> str:
+    for line in Path(path).read_text("utf-8").splitlines():
+        if line.startswith(name):
+            return line.split(":", 1)[1].strip()
+    return "unknown"
