@@ -11,7 +11,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 
 def client_options(command: Decorated) -> Decorated:
-    """Add the options of every command that talks to a server; they arrive as `client`, a Client."""
+    """Add `--base-url`, `--key-file` and `--debug`: the options of every command that talks to a server."""
     for option in reversed(
         (
             click.option("--base-url", metavar="URL", help="Server to talk to [env: SLACKWATER_BASE_URL]."),

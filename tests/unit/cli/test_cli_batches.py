@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from slackwater.cli import follow
+
 from .conftest import BATCH_ID, KEY, Command, FakeAPI, batch, error, lines, progress, start, variables
 
 ENTRIES = [
@@ -178,6 +180,28 @@ async def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(api: Fa
     assert (process.returncode, out) == (130, b"")
     assert f"slackwater batches watch {BATCH_ID}" in err.decode()
     assert [method for method, *_ in api.seen if method != "GET"] == []
+
+
+async def test_a_wait_survives_a_server_that_restarts(api: FakeAPI, command: Command) -> None:
+    """Hours of waiting do not end because the server was away for a while."""
+    api.progress = [progress("in_progress", processing=1)]
+    waiting = asyncio.create_task(command("batches", "watch", BATCH_ID))
+    await asyncio.wait_for(api.asked.wait(), 20)
+    api.failures = [(503, error("api_error", "starting"), {"retry-after": "0"})] * 8
+    api.progress = [progress(succeeded=1)]
+    ended = await waiting
+    assert ended.code == 0, ended.err
+
+
+async def test_progress_is_a_bar_on_a_terminal(api: FakeAPI, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Done of all, the counts, the cost so far."""
+    monkeypatch.setattr(follow, "styled", lambda: True)
+    api.progress = [progress("in_progress", processing=2), progress("in_progress", processing=1, succeeded=1)]
+    api.progress += [progress(succeeded=1, errored=1)]
+    ended = await command("batches", "watch", BATCH_ID)
+    assert ended.code == 5
+    assert "2/2" in ended.err
+    assert "1 succeeded, 1 errored, $0.25" in ended.err
 
 
 async def test_a_server_without_the_progress_route_can_be_watched(api: FakeAPI, command: Command) -> None:

@@ -16,6 +16,7 @@ import pytest
 from slackwater.backends import detect as detection
 from slackwater.cli import serve as serve_command
 from slackwater.config import SimulatedBackendSettings, load
+from slackwater.main import open_admin
 
 from .conftest import Command, Ended, start
 
@@ -155,6 +156,22 @@ async def test_a_batch_goes_through_the_command_line_from_end_to_end(server: Ser
     assert batch["request_counts"] == {"processing": 0, "succeeded": 1, "errored": 1, "canceled": 0, "expired": 0}
     results = [json.loads(line) for line in (here / "out.jsonl").read_text().splitlines()]
     assert [(line["custom_id"], line["result"]["type"]) for line in results] == [("a", "succeeded"), ("b", "errored")]
+
+
+async def test_administration_connects_to_postgresql(
+    postgres_url: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a socket and beside running servers; keys made on two machines work with a shared pepper only (A1)."""
+    variables = {"SLACKWATER_STORAGE__DATABASE": postgres_url, "SLACKWATER_PEPPER": "shared between machines"}
+    await command("workspaces", "create", "team", "--data", "one", **variables)
+    made = await command("keys", "create", "--workspace", "team", "--data", "two", "--json", **variables)
+    assert made.code == 0, made.err
+    secret = json.loads(made.out)["key"]
+    settings = load(None, variables, {"storage": {"data_dir": tmp_path / "three"}})
+    for pepper, known in (("shared between machines", True), ("another machine's own", False)):
+        monkeypatch.setenv("SLACKWATER_PEPPER", pepper)
+        async with open_admin(settings) as keys:
+            assert (await keys.authenticate(secret) is not None) is known
 
 
 async def test_administration_needs_a_data_directory(command: Command) -> None:
