@@ -6,6 +6,7 @@ SQLite has one writer, so that while a server runs nobody else may write. One JS
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import stat
@@ -19,6 +20,8 @@ import msgspec
 from slackwater.domain.errors import BY_TYPE, APIError, InvalidRequestError, WireError
 from slackwater.domain.workspace import APIKey, Workspace
 from slackwater.flow.keys import Keys
+
+_LOG = logging.getLogger(__name__)
 
 Params = Mapping[str, Any]
 Handlers = Mapping[str, Callable[[Params], Awaitable[dict[str, Any]]]]
@@ -83,7 +86,8 @@ async def answer(handlers: Handlers, line: bytes) -> bytes:
         return msgspec.json.encode({"result": await handler(command.params)}) + b"\n"
     except WireError as error:
         return _error(error)
-    except Exception:  # noqa: BLE001  # whatever happened, the caller gets an answer and the server goes on
+    except Exception:  # whatever happened, the caller gets an answer and the server goes on
+        _LOG.exception("administrative command failed: %s", command.method)
         return _error(APIError())
 
 

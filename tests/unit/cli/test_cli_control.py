@@ -48,12 +48,13 @@ async def test_only_the_owner_can_open_it(path: Path) -> None:
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
 
 
-async def test_errors_keep_their_type_and_a_crash_tells_nothing(path: Path) -> None:
+async def test_errors_keep_their_type_and_a_crash_tells_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What the step raised is what the caller gets; an unexpected failure is an api_error without details."""
     with pytest.raises(NotFoundError, match="Workspace `x` not found"):
         await call(path, "missing", {"name": "x"})
     with pytest.raises(APIError, match=r"^Internal server error$"):
         await call(path, "broken", {})
+    assert "administrative command failed: broken" in caplog.text
     with pytest.raises(InvalidRequestError, match="not a known administrative command"):
         await call(path, "nonsense", {})
 
