@@ -86,7 +86,7 @@ async def answer(handlers: Handlers, line: bytes) -> bytes:
         return msgspec.json.encode({"result": await handler(command.params)}) + b"\n"
     except WireError as error:
         return _error(error)
-    except Exception:  # whatever happened, the caller gets an answer and the server goes on
+    except Exception:  # noqa: BLE001  # whatever happened, the caller gets an answer and the server goes on
         _LOG.exception("administrative command failed: %s", command.method)
         return _error(APIError())
 
