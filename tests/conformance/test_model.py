@@ -114,7 +114,7 @@ class StoreMachine(RuleBasedStateMachine):
         shards = [ModelShard(model=shard.model, size=shard.count) for shard in admitted.shards]
         self.batches[answer.batch.id] = ModelBatch(admitted.batch, shards)
 
-    @rule(seconds=st.sampled_from([1, 20, 31]))
+    @rule(seconds=st.sampled_from([1, 20, 30]))
     def wait_a_little(self, seconds: int) -> None:
         self.now += seconds * SECOND
 

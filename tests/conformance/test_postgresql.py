@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
@@ -14,9 +14,9 @@ from sqlalchemy.util import await_only
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.store import Store, StoreNotDurableError
-from slackwater.store.postgres import fault
+from slackwater.store.postgres import PostgreSQLDatabase, fault
 from support.postgres import PostgresServer
-from support.stores import MINE, NOW, admission, charge, committed, flush, leased, sealed, segment
+from support.stores import LEASE, MINE, NOW, admission, charge, committed, flush, leased, sealed, segment
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,60 @@ async def test_a_deadlock_is_resolved_by_repeating(store: Store) -> None:
         lambda connection: list(connection.scalars(text("SELECT segments FROM batches")))
     )
     assert counts == [2, 2]
+
+
+class Pause:
+    """Holds the first transaction that is about to run a statement beginning like this, until told to go on."""
+
+    def __init__(self, store: Store, beginning: str) -> None:
+        self._beginning = beginning
+        self.reached = asyncio.Event()
+        self.go = asyncio.Event()
+        assert isinstance(store.database, PostgreSQLDatabase)
+        event.listen(store.database.engine.sync_engine, "before_cursor_execute", self._look)
+
+    def _look(self, *arguments: Any) -> None:  # an event's: connection, cursor, statement, …
+        if arguments[2].startswith(self._beginning) and not self.reached.is_set():
+            self.reached.set()
+            await_only(self.go.wait())
+
+
+async def until_somebody_waits(store: Store) -> None:
+    """Return when a transaction waits for a lock."""
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    async with asyncio.timeout(10):
+        while not await store.database.read(lambda connection: connection.scalar(query)):
+            pass
+
+
+async def test_a_cancel_waits_for_leases_that_are_being_granted(store: Store) -> None:
+    """C1: a lease that saw the batch running is committed before the cancel is answered, never after."""
+    batch = await sealed(store, (1,))
+    pause = Pause(store, "UPDATE shards")
+    lease = asyncio.create_task(leased(store, batch))
+    await pause.reached.wait()
+    cancel = asyncio.create_task(store.cancel(MINE, batch.id, NOW))
+    await until_somebody_waits(store)
+    assert not cancel.done()
+    pause.go.set()
+    assert len(await lease) == 1
+    assert await cancel is not None
+
+
+async def test_a_shard_that_is_being_committed_is_not_leased(store: Store) -> None:
+    """S5: the commit that holds the fence finishes; the closing lease passes the shard over meanwhile."""
+    batch = await sealed(store, (2,))
+    (lease,) = await leased(store, batch)
+    await store.cancel(MINE, batch.id, NOW)
+    pause = Pause(store, "UPDATE shards")
+    commit = asyncio.create_task(committed(store, segment(lease, [0])))
+    await pause.reached.wait()
+    later = NOW + 2 * LEASE
+    assert await store.lease_closing(worker_id="w", now=later, until=later + LEASE, limit=9) == []
+    pause.go.set()
+    assert not (await commit).fenced
+    (closing,) = await store.lease_closing(worker_id="w", now=later, until=later + LEASE, limit=9)
+    assert closing.done == {0}
 
 
 class Refused(Exception):  # noqa: N818  # named as the driver names its own

@@ -85,6 +85,8 @@ async def test_a_lapsed_lease_is_free_and_its_next_holder_knows_what_is_done(sto
     (first,) = await leased(store, batch)
     await committed(store, segment(first, [3, 0]))
     assert await leased(store, batch, now=first.until) == []
+    assert await store.backlog(first.until, limit=9) == []
+    assert len(await store.backlog(first.until + SECOND, limit=9)) == 1
     (second,) = await leased(store, batch, now=first.until + SECOND, worker_id="worker_2")
     assert second.epoch == first.epoch + 1
     assert second.done == {0, 3}
