@@ -161,6 +161,21 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         yield _assemble(settings, clock, ids, store, backends, worker_id)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Means:
+    """What the steps of processing are built from."""
+
+    settings: Settings
+    clock: SystemClock
+    ids: IdSource
+    store: Store
+    blobs: LocalBlobs
+    backends: Mapping[str, Backend]
+    gates: Mapping[str, Gate]
+    worker_id: str
+    emit: Listener
+
+
 def _assemble(
     settings: Settings,
     clock: SystemClock,
@@ -169,57 +184,27 @@ def _assemble(
     backends: Mapping[str, Backend],
     worker_id: str,
 ) -> Core:
-    data, worker = settings.storage.data_dir, settings.worker
-    blobs = LocalBlobs(data / "blobs")
     listeners: list[Listener] = []
 
     def emit(event: Event) -> None:
         for listener in listeners:
             listener(event)
 
-    gates = {one.name: _gate(one, worker.max_in_flight, clock) for one in settings.backends}
-    recorder = Recorder(
-        store=store,
-        blobs=blobs,
-        clock=clock,
-        token=lambda: ids.new("flush"),
-        directory=data / "journals",
-        emit=emit,
-    )
-    closer = Closer(
-        store=store,
-        blobs=blobs,
-        clock=clock,
-        recorder=recorder,
-        worker_id=worker_id,
-        lease_seconds=worker.lease_seconds,
-    )
-    sweeper = Sweeper(
-        store=store,
-        blobs=blobs,
-        clock=clock,
-        closer=closer,
-        options=SweepOptions(
-            holder=worker_id,
-            results_kept=timedelta(days=settings.batches.results_kept_days),
-            spool=data / "spool",
-        ),
-    )
-    dispatcher = Dispatcher(
-        store=store,
-        blobs=blobs,
+    gates = {one.name: _gate(one, settings.worker.max_in_flight, clock) for one in settings.backends}
+    means = _Means(
+        settings=settings,
         clock=clock,
         ids=ids,
-        recorder=recorder,
-        infer=Infer(routes=settings.routes(), backends=backends, gates=gates, clock=clock, ids=ids, emit=emit),
+        store=store,
+        blobs=LocalBlobs(settings.storage.data_dir / "blobs"),
+        backends=backends,
         gates=gates,
-        options=DispatchOptions(
-            worker_id=worker_id,
-            lease_seconds=worker.lease_seconds,
-            grace_seconds=worker.grace_seconds,
-            released=sweeper.wake,
-        ),
+        worker_id=worker_id,
+        emit=emit,
     )
+    recorder = _recorder(means)
+    sweeper = _sweeper(means, recorder)
+    dispatcher = _dispatcher(means, recorder, sweeper.wake)
     metrics = Metrics(in_flight=lambda: sum(gate.in_flight for gate in gates.values()))
     listeners += [dispatcher.hear, sweeper.hear, metrics]
     return Core(
@@ -227,7 +212,7 @@ def _assemble(
         clock=clock,
         ids=ids,
         store=store,
-        blobs=blobs,
+        blobs=means.blobs,
         listeners=listeners,
         backends=backends,
         gates=gates,
@@ -235,6 +220,65 @@ def _assemble(
         recorder=recorder,
         dispatcher=dispatcher,
         sweeper=sweeper,
+    )
+
+
+def _recorder(means: _Means) -> Recorder:
+    return Recorder(
+        store=means.store,
+        blobs=means.blobs,
+        clock=means.clock,
+        token=lambda: means.ids.new("flush"),
+        directory=means.settings.storage.data_dir / "journals",
+        emit=means.emit,
+    )
+
+
+def _sweeper(means: _Means, recorder: Recorder) -> Sweeper:
+    closer = Closer(
+        store=means.store,
+        blobs=means.blobs,
+        clock=means.clock,
+        recorder=recorder,
+        worker_id=means.worker_id,
+        lease_seconds=means.settings.worker.lease_seconds,
+    )
+    return Sweeper(
+        store=means.store,
+        blobs=means.blobs,
+        clock=means.clock,
+        closer=closer,
+        options=SweepOptions(
+            holder=means.worker_id,
+            results_kept=timedelta(days=means.settings.batches.results_kept_days),
+            spool=means.settings.storage.data_dir / "spool",
+        ),
+    )
+
+
+def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> Dispatcher:
+    worker = means.settings.worker
+    return Dispatcher(
+        store=means.store,
+        blobs=means.blobs,
+        clock=means.clock,
+        ids=means.ids,
+        recorder=recorder,
+        infer=Infer(
+            routes=means.settings.routes(),
+            backends=means.backends,
+            gates=means.gates,
+            clock=means.clock,
+            ids=means.ids,
+            emit=means.emit,
+        ),
+        gates=means.gates,
+        options=DispatchOptions(
+            worker_id=means.worker_id,
+            lease_seconds=worker.lease_seconds,
+            grace_seconds=worker.grace_seconds,
+            released=released,
+        ),
     )
 
 

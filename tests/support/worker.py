@@ -31,6 +31,7 @@ from slackwater.store import Store
 
 T = TypeVar("T")
 WORKSPACE = "wrkspc_test"
+_clock = SystemClock()
 TERMS = Terms(version="2023-06-01")
 Answer = Callable[[Call], Awaitable[dict[str, Any]]]
 
@@ -159,7 +160,7 @@ async def eventually(look: Callable[[], Awaitable[T | None]], *, deadline_second
             found = await look()
             if found:
                 return found
-            await asyncio.sleep(0.005)
+            await _clock.sleep(0.005)
 
 
 async def until(look: Callable[[], object], *, deadline_seconds: float = 20) -> None:

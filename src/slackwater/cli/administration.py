@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
 def run_server(job: Coroutine[Any, Any, None]) -> None:
     """Run a server or worker until it stops. Raises Failure when it cannot start."""
     with explained("choose another --port, --host or --data"):
-        asyncio.run(job)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(job)
 
 
 @contextlib.contextmanager
@@ -88,3 +89,12 @@ async def _administer(settings: Any, method: str, params: dict[str, object]) -> 
         )
     async with open_admin(settings) as keys:
         return await admin_handlers(keys)[method](params)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's where there is one; it takes much less time for each backend call than the standard loop."""
+    try:
+        import uvloop  # noqa: PLC0415  # a server's business
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -136,7 +136,8 @@ class Dispatcher:
                     taken = await self._lease_some()
             if not taken:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hungry.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._hungry.wait()
             self._hungry.clear()
 
     async def _lease_some(self) -> int:

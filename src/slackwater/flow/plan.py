@@ -45,8 +45,15 @@ def plan(prompts: Iterable[Prompt | None]) -> list[Planned]:
         paths.append(tree.path(model, prompt.cuts if prompt is not None else ()))
     ranks = _ranks(models)
     order = sorted(range(len(models)), key=lambda index: (ranks.get(models[index], 0), paths[index], index))
+    groups = [tree.group(path) for path in paths]
+    members = Counter(groups)
     return [
-        Planned(index=i, model=models[i] if models[i] in ranks else MIXED, group=tree.group(paths[i])) for i in order
+        Planned(
+            index=index,
+            model=models[index] if models[index] in ranks else MIXED,
+            group=groups[index] if members[groups[index]] > 1 else 0,
+        )
+        for index in order
     ]
 
 

@@ -127,7 +127,8 @@ class Recorder:
         """Flush whenever it is due, until canceled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), FLUSH_SECONDS)
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._due.wait()
             self._due.clear()
             if self._lines and not await self.flush():
                 await self._clock.sleep(RETRY_SECONDS)
@@ -140,11 +141,15 @@ class Recorder:
                 desk.waiting = []
             if not taken:
                 return True
+            report = None
             try:
-                report = await self._commit(taken)
-            except (StoreUnavailableError, OSError):
-                for desk, lines in taken:
-                    desk.waiting = lines + desk.waiting
+                with suppress(StoreUnavailableError, OSError):
+                    report = await self._commit(taken)
+            finally:
+                if report is None:
+                    for desk, lines in taken:
+                        desk.waiting = lines + desk.waiting
+            if report is None:
                 return False
             for _, lines in taken:
                 self._forget(lines)

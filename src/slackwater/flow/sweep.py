@@ -58,7 +58,8 @@ class Sweeper:
             with suppress(StoreUnavailableError, OSError):
                 await self.round()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), ROUND_SECONDS)
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await self.wake.wait()
             self.wake.clear()
 
     async def round(self) -> None:
@@ -112,6 +113,7 @@ class Sweeper:
     async def _remove_orphans(self) -> None:
         """Remove bytes that no row refers to: what crashes left between a put and its transaction."""
         before = self._clock.now() - ORPHAN_AGE
+        await asyncio.to_thread(_remove_older, self._options.spool, before.timestamp())
         for prefix in ("requests/", "results/"):
             keys = await self._blobs.keys(prefix, older_than=before)
             for start in range(0, len(keys), 500):
@@ -120,3 +122,10 @@ class Sweeper:
                 for key in some:
                     if key not in known:
                         await self._blobs.delete(key)
+
+
+def _remove_older(directory: Path, before_seconds: float) -> None:
+    """Remove what uploads that were cut off left behind."""
+    for path in directory.iterdir():
+        if path.stat().st_mtime < before_seconds:
+            path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.clock import SystemClock
 from slackwater.domain.batch import RequestCounts
 from slackwater.domain.errors import BackendAwayError, InvalidRequestError, NotFoundError, StoreUnavailableError
 from slackwater.domain.result import CommitReport, Flush
@@ -90,7 +91,7 @@ async def test_nothing_is_sent_at_or_after_the_deadline(tmp_path: Path) -> None:
     """T2: in flight at the deadline may finish, unsent expires, and no call starts later."""
 
     async def answer(call: Call) -> dict[str, Any]:
-        await asyncio.sleep(0.05)  # an answer takes time
+        await SystemClock().sleep(0.05)  # an answer takes time
         return await echo(call)
 
     async with working(tmp_path, answer, in_flight=2, expires_after=timedelta(seconds=0.8)) as worker:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.clock import SystemClock
 from slackwater.domain.batch import RequestCounts, Terms
 from slackwater.domain.errors import (
     APIError,
@@ -246,7 +247,7 @@ async def test_one_request_of_a_shared_prefix_goes_ahead_of_the_others(tmp_path:
         running += 1
         if not answers:
             most_before_first_answer = max(most_before_first_answer, running)
-        await asyncio.sleep(0.01)  # an answer takes time
+        await SystemClock().sleep(0.01)  # an answer takes time
         running -= 1
         answers += 1
         return message()
