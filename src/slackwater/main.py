@@ -1,16 +1,14 @@
 """The composition root: the only module that names concrete adapters, and the only one that starts and stops things."""
 
 import asyncio
-import fcntl
 import hashlib
 import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from slackwater.api.app import build_app
@@ -31,7 +29,7 @@ from slackwater.config import (
     load_pepper,
 )
 from slackwater.domain.events import Event
-from slackwater.domain.ids import WORKER, IdSource
+from slackwater.domain.ids import IdSource
 from slackwater.flow.admit import Admit
 from slackwater.flow.batches import Batches
 from slackwater.flow.catalog import Catalog
@@ -43,13 +41,13 @@ from slackwater.flow.interactive import Interactive
 from slackwater.flow.keys import Keys
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
+from slackwater.identity import worker_identity
 from slackwater.ports import Backend, Listener
 from slackwater.store import Store
 from slackwater.telemetry import Metrics, configure_logging
 
 DRAIN_SECONDS = 30.0
 """How long what was sent may take to come back after SIGTERM (L4)."""
-WORKERS_MAX = 1_024
 
 OnReady = Callable[[str, str | None], None]
 """Called with the base URL and, on a first start, the first key."""
@@ -150,7 +148,7 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
     clock = SystemClock()
     ids = _ids(clock)
     async with AsyncExitStack() as stack:
-        worker_id = stack.enter_context(_worker_slot(data / "workers", ids))
+        worker_id = stack.enter_context(worker_identity(data / "workers", ids))
         store = await Store.open(_database_url(settings), clock=clock)
         stack.push_async_callback(store.close)
         clock.advance_to(await store.high_water(clock.now()))
@@ -383,42 +381,3 @@ def _backend(one: BackendSettings, clock: SystemClock, ids: IdSource) -> Backend
     except ValueError as error:
         raise ConfigError(f'backend "{one.name}": {error}') from None
     return SimulatedBackend(name=one.name, options=options, clock=clock, new_id=ids.new)
-
-
-class _worker_slot:  # noqa: N801  # used as a function
-    """Hold a worker's identity: the first free numbered lock file, whose content is the worker's id.
-
-    Who holds the lock knows that the process which held it before is dead, so that its leases can be voided at once
-    instead of waiting for them to lapse (L3).
-    """
-
-    def __init__(self, directory: Path, ids: IdSource) -> None:
-        self._directory = directory
-        self._ids = ids
-        self._file = -1
-
-    def __enter__(self) -> str:
-        for number in range(WORKERS_MAX):
-            file = os.open(self._directory / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(file)
-                continue
-            self._file = file
-            return self._identity()
-        message = f"more than {WORKERS_MAX} processes on one data directory"
-        raise OSError(message)
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            os.close(self._file)
-
-    def _identity(self) -> str:
-        known = os.pread(self._file, 128, 0).decode().strip()
-        if known:
-            return known
-        made = self._ids.new(WORKER)
-        os.pwrite(self._file, made.encode(), 0)
-        os.fsync(self._file)
-        return made

@@ -26,9 +26,9 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
 
 def run_server(job: Coroutine[Any, Any, None]) -> None:
     """Run a server or worker until it stops. Raises Failure when it cannot start."""
-    with explained("choose another --port, --host or --data"):
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(job)
+    choose = "choose another --port, --host or --data"
+    with explained(choose), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(job)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ class WorkerSettings(_Section):
     enabled: bool = True
     """Whether `slackwater serve` also works; false where separate `slackwater worker` processes do."""
     max_in_flight: int = Field(default=256, ge=1)
-    """Requests in flight at once in this process, over all backends."""
+    """Requests in flight at once at any one backend of this process, where the backend sets no limit of its own."""
     lease_seconds: float = Field(default=30, ge=1, le=3600)
     """How long a worker may hold a shard without renewing; a dead worker's shards are free after this time."""
     grace_seconds: float = Field(default=60, ge=0, le=3600)
