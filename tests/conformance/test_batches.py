@@ -143,6 +143,27 @@ async def test_sealing_the_same_batch_again_changes_nothing(store: Store) -> Non
     assert [backlog.shards for backlog in await store.backlog(NOW, limit=10)] == [1]
 
 
+@pytest.mark.parametrize("turns", [1, 3, 10])
+async def test_a_canceled_call_is_whole_or_undone_and_does_not_disturb_the_next(store: Store, turns: int) -> None:
+    """D2: a client that hangs up in the middle of its create leaves all of it or nothing, and the store in order."""
+    admitted = admission((1,) * 300)
+    call = asyncio.create_task(store.seal(admitted))
+    loop = asyncio.get_running_loop()
+    for _ in range(turns):
+        turn = asyncio.Event()
+        loop.call_soon(turn.set)
+        await turn.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    batch = await sealed(store)
+    assert await store.find(MINE, batch.id) == batch
+    found = await store.find(MINE, admitted.batch.id)
+    assert found in {None, admitted.batch}
+    free = {entry.batch_id: entry.shards for entry in await store.backlog(NOW, limit=9)}
+    assert free.get(admitted.batch.id) == (300 if found else None)
+
+
 async def test_pages_walk_both_ways_and_never_skip_or_repeat(store: Store) -> None:
     """Contract §3: newest first in both directions; equal instants are told apart by id."""
     ids = [(await sealed(store, batch_id=f"msgbatch_{n}", created_at=NOW + (n // 3) * SECOND)).id for n in range(8)]

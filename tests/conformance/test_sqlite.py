@@ -171,20 +171,6 @@ async def test_after_a_failed_sync_nothing_is_written_any_more(store: Store, cod
     assert await store.find(MINE, batch.id) == batch
 
 
-async def test_a_canceled_call_does_not_disturb_the_next(store: Store) -> None:
-    """A client that hangs up in the middle of a transaction leaves the writer in order."""
-    admitted = admission((1,) * 300)
-    call = asyncio.create_task(store.seal(admitted))
-    await asyncio.sleep(0)  # lets the call begin
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    batch = await sealed(store)
-    assert await store.find(MINE, batch.id) == batch
-    found = await store.find(MINE, admitted.batch.id)
-    assert found in {None, admitted.batch}
-
-
 VICTIM = """
 import asyncio, os, signal, sys
 from pathlib import Path
