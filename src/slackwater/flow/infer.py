@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slackwater.domain.batch import Lease
-from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
+from slackwater.domain.errors import APIError, AttemptFailedError, BackendAwayError, WireError
 from slackwater.domain.events import AttemptEnded, RequestResolved
 from slackwater.domain.ids import REQUEST, IdSource
 from slackwater.domain.limits import ATTEMPTS_MAX
@@ -23,6 +23,8 @@ from slackwater.flow.resolve import Resolved, resolve
 from slackwater.flow.schedule import Entry
 from slackwater.ports import Backend, Call, Clock, Listener
 from slackwater.wire.lines import errored_line, finish_message, succeeded_line
+
+DAMAGED = "The stored request was damaged on disk and was not sent. Send it again."
 
 
 class StoppedError(Exception):
@@ -94,6 +96,8 @@ class Infer:
         request = turn.entry.request
         model = turn.lease.shard.model
         try:
+            if request.damaged:
+                raise APIError(DAMAGED)
             resolved = resolve(memoryview(request.params), terms=turn.lease.terms, routes=self._routes, batch=True)
             model = resolved.checked.model
             message = await self._attempts(turn, resolved, on_answer)

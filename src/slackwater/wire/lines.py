@@ -1,5 +1,7 @@
 """The lines of a batch at rest: stored requests on the way in, result lines on the way out (contract §4.6)."""
 
+import re
+import zlib
 from typing import Any, Final
 
 import msgspec
@@ -20,23 +22,40 @@ class StoredRequest(msgspec.Struct, frozen=True, gc=False):
     """Prefix group within the batch; 0 when the request shares no prefix worth waiting for."""
     custom_id: str
     params: msgspec.Raw
+    damaged: bool = False
+    """The line did not pass its checksum: nothing in it but its place can be trusted (D5)."""
 
 
-_REQUESTS = msgspec.json.Decoder(StoredRequest)
+_REQUEST = msgspec.json.Decoder(StoredRequest)
 _ENCODER = msgspec.json.Encoder()
+_CHECKSUM_LENGTH = 8
+_READABLE_ID = re.compile(rb'"custom_id":"([a-zA-Z0-9_-]{1,64})"')
 
 
 def encode_request(index: int, group: int, custom_id: str, params: memoryview) -> bytes:
-    """Write one stored request; line breaks between tokens of `params` become blanks, so that a line stays a line."""
+    """Write one stored request: a checksum in hex, the JSON, LF.
+
+    Line breaks between tokens of `params` become blanks, so that a line stays a line.
+    """
     raw = bytes(params)
     if b"\n" in raw or b"\r" in raw:
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b'{"index":%d,"group":%d,"custom_id":"%s","params":%s}\n' % (index, group, custom_id.encode(), raw)
+    line = b'{"index":%d,"group":%d,"custom_id":"%s","params":%s}' % (index, group, custom_id.encode(), raw)
+    return b"%08x%s\n" % (zlib.crc32(line), line)
 
 
 def decode_requests(data: bytes) -> list[StoredRequest]:
-    """Read the stored requests of one shard."""
-    return _REQUESTS.decode_lines(data)
+    """Read the stored requests of one shard; a line that was damaged on disk comes back marked as such."""
+    return [_decode_request(line, number) for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"))]
+
+
+def _decode_request(line: bytes, number: int) -> StoredRequest:
+    checksum, text = line[:_CHECKSUM_LENGTH], memoryview(line)[_CHECKSUM_LENGTH:]
+    if checksum == b"%08x" % zlib.crc32(text):
+        return _REQUEST.decode(text)
+    found = _READABLE_ID.search(line)
+    custom_id = found.group(1).decode() if found else f"unreadable-{number}"
+    return StoredRequest(index=number, group=0, custom_id=custom_id, params=msgspec.Raw(b"{}"), damaged=True)
 
 
 class _Succeeded(msgspec.Struct, tag_field="type", tag="succeeded"):

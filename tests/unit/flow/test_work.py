@@ -318,3 +318,19 @@ async def test_expiry_is_to_the_microsecond_after_creation(tmp_path: Path) -> No
         batch = await worker.create({"a": {}})
         found = await worker.batches.retrieve(WORKSPACE, batch.id)
     assert found.expires_at - found.created_at == timedelta(hours=24)
+
+
+async def test_a_stored_request_that_was_damaged_is_an_error_and_never_content(tmp_path: Path) -> None:
+    """D5: a flipped bit on disk does not become another prompt; its neighbours are sent as they were."""
+    async with working(tmp_path, running=False) as worker:
+        batch = await worker.create({f"r{n}": {} for n in range(5)})
+        (blob,) = [path for path in (tmp_path / "blobs" / "requests").rglob("*") if path.is_file()]
+        data = bytearray(blob.read_bytes())
+        data[data.index(b"this is r2") + 3] ^= 0x02
+        blob.write_bytes(data)
+    async with working(tmp_path) as worker:
+        lines = await worker.lines(await worker.ended(batch))
+    assert lines["r2"]["error"]["error"]["type"] == "api_error"
+    assert "damaged" in lines["r2"]["error"]["error"]["message"]
+    assert [lines[f"r{n}"]["type"] for n in (0, 1, 3, 4)] == ["succeeded"] * 4
+    assert set(worker.backend.counts()) == {"r0", "r1", "r3", "r4"}
