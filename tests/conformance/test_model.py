@@ -326,7 +326,7 @@ def test_the_store_does_as_the_model_does(url: str, steps: int) -> None:
         pass
 
     Machine.url = url
-    examples = 8 if steps < 60 else 60
+    examples = 6 if steps < 60 else 60
     run_state_machine_as_test(
         Machine,
         settings=settings(

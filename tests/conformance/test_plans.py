@@ -81,7 +81,7 @@ def _postgres_scans(lines: list[str]) -> Iterator[str]:
 
 def fill(connection: Connection) -> None:
     """Give the tables what a busy server has: many ended batches, some in progress, a few held shards."""
-    sizes = {"ended": 4000, "in_progress": 40}
+    sizes = {"ended": 2000, "in_progress": 40}
     tables = (batches, creates, shards, backlogs, segments, workspaces, api_keys)
     rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in tables}
     for status, count in sizes.items():

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -62,6 +63,7 @@ class SQLiteDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._suspect = path.with_name(f"{path.name}.suspect")
         self._failure: Exception | None = None
         self._lock = -1
         self._closed = False
@@ -145,6 +147,8 @@ class SQLiteDatabase(Database):
         code = getattr(error.orig, "sqlite_errorcode", None)
         if code in _FATAL:
             self._failure = error
+            with suppress(OSError):  # the disk may not take this either
+                self._suspect.touch(mode=0o600)
             return StoreFailedError(str(error.orig))
         if code is not None and code & 0xFF in _UNAVAILABLE:
             return StoreUnavailableError(str(error.orig))
@@ -157,6 +161,7 @@ class SQLiteDatabase(Database):
         try:
             self._create()
             self._writer = self.writer.connect()
+            self._check()
             with self._writer.begin():
                 migrate(self._writer)
             # Only now: rebuilding a table while it is on would delete the rows that refer to it.
@@ -167,6 +172,17 @@ class SQLiteDatabase(Database):
         except OSError as error:
             message = f"{self._path}: {error.strerror}"
             raise StoreUnavailableError(message) from error
+
+    def _check(self) -> None:
+        """Look through the whole file when an earlier process stopped at a failed write (D6)."""
+        if not self._suspect.exists():
+            return
+        with self._writer.begin():
+            found = self._writer.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            message = f"{self._path} is damaged ({found}): restore a backup, then remove {self._suspect}."
+            raise StoreUnavailableError(message)
+        self._suspect.unlink()
 
     def _create(self) -> None:
         """Make the file so that only its owner may read it (SQLite gives `-wal` and `-shm` the same mode)."""
