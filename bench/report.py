@@ -14,10 +14,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench BENCH="{arguments}"`, not by hand. Every figure stands beside a yardstick that was measured in the
-same run on the same machine: read the ratios, the rest depends on the machine. A ratio is ours divided by the
-yardstick's; the column beside it says whether more or less is better. Nothing here is a test, and no test waits for a
-figure of this page.
+Written by `make bench BENCH="{arguments}"`, not by hand. Every figure stands beside a yardstick that was measured in
+the same run on the same machine: read the ratios, the rest depends on the machine. A ratio is ours divided by the
+yardstick's; the column beside it says whether more or less is better. Nothing here is a test.
 
 | | |
 |---|---|

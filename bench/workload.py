@@ -5,6 +5,8 @@ import random
 from typing import Any
 
 REQUEST_BYTES = 2_400
+POOL_WORDS = 200_000
+"""Texts are cut out of one long text: drawing every word anew would take longer than what is measured."""
 MODEL = "claude-haiku-4-5-20251001"
 SYSTEM = (
     "You read a customer's message and answer with one word that names the department it belongs to: "
@@ -19,25 +21,24 @@ _SENTENCE = (
 
 def params(requests: int) -> list[dict[str, Any]]:
     """Return the params of so many different requests."""
-    words = _SENTENCE.split()
     dice = random.Random(7)  # noqa: S311  # texts, not secrets
-    fixed = len(json.dumps(_request("bench-0000000", _params("")))) + 1
-    made = []
-    for _ in range(requests):
-        text = " ".join(dice.choices(words, k=REQUEST_BYTES // 4))
-        made.append(_params(text[: REQUEST_BYTES - fixed]))
-    return made
+    pool = " ".join(dice.choices(_SENTENCE.split(), k=POOL_WORDS))
+    length = REQUEST_BYTES - len(_encoded(_request("bench-0000000", _params("")))) - 1
+    starts = (dice.randrange(len(pool) - length) for _ in range(requests))
+    return [
+        _params(f"Ticket {number:07}: {pool[start : start + length]}"[:length]) for number, start in enumerate(starts)
+    ]
 
 
 def batch_body(requests: int) -> bytes:
     """Return the body of a create call."""
     entries = [_request(f"bench-{number:07}", body) for number, body in enumerate(params(requests))]
-    return json.dumps({"requests": entries}).encode()
+    return _encoded({"requests": entries})
 
 
 def params_lines(requests: int) -> bytes:
     """Return the same params, one a line."""
-    return b"".join(json.dumps(body).encode() + b"\n" for body in params(requests))
+    return b"".join(_encoded(body) + b"\n" for body in params(requests))
 
 
 def _params(text: str) -> dict[str, Any]:
@@ -51,3 +52,8 @@ def _params(text: str) -> dict[str, Any]:
 
 def _request(custom_id: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"custom_id": custom_id, "params": body}
+
+
+def _encoded(value: object) -> bytes:
+    """Write JSON as the official SDKs do: no blanks, nothing escaped that need not be."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
