@@ -5,7 +5,7 @@
 #   make test     everything CI runs, but the check                                (PYTEST="-k admit -x")
 #   make check    format, lint, types, import layers, spelling
 #   make bench    how fast it is on this machine                                   (BENCH="--help")
-#   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="--seed 7")
+#   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="-k postgresql")
 
 .DELETE_ON_ERROR:
 .PHONY: help demo serve test check format bench torture sdks lock clean
@@ -26,6 +26,7 @@ serve:
 
 test:
 	@scripts/environment.sh dev
+	@scripts/environment.sh demo
 	@scripts/postgres.sh
 	@$(BIN)/python scripts/sdks.py
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST)
@@ -45,10 +46,12 @@ format:
 
 bench:
 	@scripts/environment.sh dev
+	@scripts/environment.sh demo
 	@$(BIN)/python bench/run.py $(BENCH)
 
 torture:
 	@scripts/environment.sh dev
+	@scripts/environment.sh demo
 	@scripts/postgres.sh
 	@$(BIN)/python -m pytest -m slow $(PYTEST)
 
