@@ -20,14 +20,13 @@ const sections = {
   // A batch of which some requests succeed, some fail in various ways; watched until its end.
   async mixed() {
     const batch = await batches.create({ requests: mixedRequests() });
-    const first = await batches.retrieve(batch.id).withResponse();
+    const read_back = await batches.retrieve(batch.id);
     const [ended, polls] = await wait(batch.id);
     const last = await batches.retrieve(batch.id).withResponse();
     return {
       created: batch,
-      read_back: first.data,
-      retry_after_before: first.response.headers.get("retry-after"),
-      retry_after_after: last.response.headers.get("retry-after"),
+      read_back,
+      retry_after: last.response.headers.get("retry-after"),
       polls,
       ended,
       results: await all(await batches.results(batch.id)),
@@ -64,12 +63,14 @@ const sections = {
   // Deleting works once, and only after the end.
   async delete() {
     const batch = await batches.create({ requests: [request("slow", "[[sim:latency=3600]] Think.")] });
+    const running = await batches.retrieve(batch.id).withResponse();
     const early_results = await attempt(() => batches.results(batch.id));
     const early = await attempt(() => batches.delete(batch.id));
     await batches.cancel(batch.id);
     await wait(batch.id);
     return {
       id: batch.id,
+      retry_after: running.response.headers.get("retry-after"),
       early_results,
       early,
       deleted: await batches.delete(batch.id),

@@ -48,15 +48,14 @@ class Driver:
     async def mixed(self) -> dict[str, Any]:
         """A batch of which some requests succeed, some fail in various ways; watched until its end."""
         batch = await settled(self.client.messages.batches.create(requests=mixed_requests()))
-        first = await settled(self.client.messages.batches.with_raw_response.retrieve(batch.id))
+        read_back = await settled(self.client.messages.batches.retrieve(batch.id))
         ended, polls = await self.wait(batch.id)
         last = await settled(self.client.messages.batches.with_raw_response.retrieve(batch.id))
         results = [plain(item) async for item in items(await settled(self.client.messages.batches.results(batch.id)))]
         return {
             "created": plain(batch),
-            "read_back": json.loads(await settled(first.text()) if callable(first.text) else first.text),
-            "retry_after_before": first.headers.get("retry-after"),
-            "retry_after_after": last.headers.get("retry-after"),
+            "read_back": plain(read_back),
+            "retry_after": last.headers.get("retry-after"),
             "polls": polls,
             "ended": plain(ended),
             "results": results,
@@ -94,6 +93,7 @@ class Driver:
         """Deleting works once, and only after the end."""
         slow = [request("slow", "[[sim:latency=3600]] Think.")]
         batch = await settled(self.client.messages.batches.create(requests=slow))
+        running = await settled(self.client.messages.batches.with_raw_response.retrieve(batch.id))
         early_results = await attempt(lambda: self.client.messages.batches.results(batch.id))
         early = await attempt(lambda: self.client.messages.batches.delete(batch.id))
         await settled(self.client.messages.batches.cancel(batch.id))
@@ -101,6 +101,7 @@ class Driver:
         deleted = await settled(self.client.messages.batches.delete(batch.id))
         return {
             "id": batch.id,
+            "retry_after": running.headers.get("retry-after"),
             "early_results": early_results,
             "early": early,
             "deleted": plain(deleted),
