@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from slackwater.clock import SystemClock
 from slackwater.store import Store
@@ -31,21 +32,26 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of a database with nothing in it."""
+@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
+def url(request: pytest.FixtureRequest, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a database that a module's tests share."""
     if request.param == "sqlite":
-        path = tmp_path / "slackwater.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        path = tmp_path_factory.mktemp("store") / "slackwater.db"
+        shutil.copyfile(sqlite_template, path)
         return f"sqlite:///{path}"
     return str(request.getfixturevalue("postgres_database"))
 
 
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    """Open an empty store."""
-    opened = await Store.open(url, clock=SystemClock())
-    if url.startswith("postgresql"):
-        await empty(opened)
-    yield opened
-    await opened.close()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(url: str) -> AsyncIterator[Store]:
+    """Open a store for a module: what it has compiled once is ready for the next test."""
+    store = await Store.open(url, clock=SystemClock())
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def store(opened: Store) -> Store:
+    """Give an empty store; the tests that ask for it run in their module's loop."""
+    await empty(opened)
+    return opened

@@ -25,6 +25,8 @@ from support.stores import (
     segment,
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_sealed_batch_is_found_at_once_just_as_it_was_admitted(store: Store) -> None:
     """D4: the first read after the seal sees it. T1: both instants are kept to the microsecond."""

@@ -23,6 +23,8 @@ from support.stores import (
     segment,
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_the_last_request_of_the_last_shard_ends_the_batch(store: Store) -> None:
     """S2, S6: the counts sum to the size at every step; `ended_at` comes with the last result and never before."""

@@ -11,6 +11,9 @@ from slackwater.ports import UsageRow
 from slackwater.store import Store
 from support.stores import DAY, MINE, NOW, SECOND, THEIRS, charge, ended
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
 WORKSPACE = Workspace(id=MINE, name="default", created_at=NOW)
 KEY = APIKey(
     id="apikey_1",

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Connection, Table, event, insert, text
 
 from slackwater.store import Store
@@ -25,6 +26,8 @@ from support.stores import (
     sealed,
     segment,
 )
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Plans:
@@ -108,7 +111,7 @@ def fill(connection: Connection) -> None:
     connection.execute(text("ANALYZE"))
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def plans(store: Store) -> Plans:
     """Watch the store's statements from here on."""
     database: Any = store.database

@@ -9,6 +9,8 @@ from slackwater.ports import Compaction
 from slackwater.store import Store
 from support.stores import DAY, LEASE, MINE, NOW, SECOND, admission, committed, ended, flush, leased, sealed, segment
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_one_sweeper_holds_at_a_time(store: Store) -> None:
     """The holder keeps it, another gets it only after it lapsed; of many at once one gets it."""

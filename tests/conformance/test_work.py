@@ -20,6 +20,8 @@ from support.stores import (
     segment,
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_backlog_lists_free_work_oldest_batch_first_by_model(store: Store) -> None:
     """A pair of batch and model with free shards is one entry; what is held does not count."""

@@ -25,7 +25,7 @@ _PARTIAL: Final = ".partial"
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _KEY_LENGTH_MAX: Final = 512
 _DIRECTORIES_MAX: Final = 10_000  # of which we remember that they are durable
-_RACES_MAX: Final = 5  # a directory may be removed as empty just before a file moves in
+_RACES_MAX: Final = 20  # a directory may be removed as empty just before a file moves in
 
 
 class LocalBlobs:
@@ -110,16 +110,16 @@ class LocalBlobs:
             raise
 
     def _publish(self, partial: Path, target: Path) -> None:
-        for _ in range(_RACES_MAX):
+        for races in range(_RACES_MAX):
             try:
                 self._make_durable(target.parent)
                 os.rename(partial, target)  # noqa: PTH104  # a test records the system calls by these names
-            except FileNotFoundError:
-                self._durable.discard(target.parent)
-            else:
-                _sync_directory(target.parent)
-                return
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
+                break
+            except (FileNotFoundError, FileExistsError):  # the second from a directory that went while it was made
+                self._durable.difference_update(target.parents)
+                if races == _RACES_MAX - 1:
+                    raise
+        _sync_directory(target.parent)
 
     def _make_durable(self, directory: Path) -> None:
         """Make a directory and its parents, and sync the entry of each that was not known to be on the disk yet.
