@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _BODY_LENGTH = 22
 _RANDOM_BITS = 62
 _SEQUENCE_BITS = 12
@@ -25,11 +26,11 @@ WORKER = "worker"
 
 def base58(number: int) -> str:
     """Write a 128-bit number as 22 base58 characters, zero-padded so that text order is number order."""
-    characters = []
-    for _ in range(_BODY_LENGTH):
-        number, digit = divmod(number, 58)
-        characters.append(_ALPHABET[digit])
-    return "".join(reversed(characters))
+    pairs = []
+    for _ in range(_BODY_LENGTH // 2):
+        number, digits = divmod(number, 58 * 58)
+        pairs.append(_PAIRS[digits])
+    return "".join(reversed(pairs))
 
 
 def uuid7_number(milliseconds: int, sequence: int, randomness: int) -> int:

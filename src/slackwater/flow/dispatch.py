@@ -75,6 +75,8 @@ class Dispatcher:
         self._stops: OrderedDict[str, None] = OrderedDict()
         self._hungry = asyncio.Event()
         self._room = asyncio.Event()
+        self._backlogged: frozenset[str] = frozenset()
+        """Backends for which free shards were seen at the last look: only for those is it worth looking again soon."""
         self._draining = False
         recorder.listen(self._committed)
         for gate in gates.values():
@@ -130,6 +132,7 @@ class Dispatcher:
 
     async def _lease_forever(self) -> None:
         while True:
+            self._hungry.clear()
             taken = 0
             if not self._draining and not self._recorder.full:
                 with suppress(StoreUnavailableError, OSError):
@@ -138,11 +141,11 @@ class Dispatcher:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._hungry.wait()
-            self._hungry.clear()
 
     async def _lease_some(self) -> int:
         """Take shards of every batch that has none in hand, and more where a backend would run dry; return how many."""
         backlog = await self._store.backlog(self._clock.now(), limit=HELD_SHARDS_MAX)
+        self._backlogged = frozenset(self._infer.backend_of(row.model) for row in backlog)
         taken = 0
         for row in sorted(backlog, key=lambda row: len(self._of_batch(row.batch_id))):
             wanted = self._wanted(row)
@@ -249,7 +252,7 @@ class Dispatcher:
             if entry is None:
                 break
             self._start(entry)
-        if any(self._schedule.unsent(name) < AHEAD_REQUESTS_MIN for name in self._gates):
+        if any(self._schedule.unsent(name) < AHEAD_REQUESTS_MIN for name in self._backlogged):
             self._hungry.set()
 
     def _has_room(self, backend: str) -> bool:
