@@ -49,6 +49,8 @@ from slackwater.telemetry import Metrics, configure_logging
 DRAIN_SECONDS = 30.0
 """How long what was sent may take to come back after SIGTERM (L4)."""
 
+STORE_LOOK_SECONDS = 0.5
+
 OnReady = Callable[[str, str | None], None]
 """Called with the base URL and, on a first start, the first key."""
 OnFirstKey = Callable[[str], None]
@@ -313,10 +315,17 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
 
 def _background(core: Core) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the API."""
-    jobs = [core.recorder.run(), core.sweeper.run()]
+    jobs = [core.recorder.run(), core.sweeper.run(), _fail_with_the_store(core)]
     if core.settings.worker.enabled:
         jobs.append(core.dispatcher.run())
     return jobs
+
+
+async def _fail_with_the_store(core: Core) -> None:
+    """End the process when stable storage failed: the supervisor's restart looks through the database (D6)."""
+    while core.store.failure is None:
+        await core.clock.sleep(STORE_LOOK_SECONDS)
+    raise core.store.failure
 
 
 async def _finish(core: Core, running: list[asyncio.Task[None]]) -> None:

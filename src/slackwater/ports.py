@@ -136,7 +136,7 @@ class WorkStore(Protocol):
         """Make segments visible in one transaction, each only if its shard still has its epoch (S5).
 
         With them go the usage and cost (S4), the progress, the shard's end and, for the last shard, the batch's end
-        (S6). A token that was committed before changes nothing and gets an empty report (P2).
+        (S6). A token that was committed before changes nothing; its report is read off the rows (P2).
         """
 
     async def release_worker(self, worker_id: str) -> int:

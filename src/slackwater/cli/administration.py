@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from slackwater.cli.exits import Failure
+from slackwater.cli.exits import SCHEMA_TOO_NEW, Failure
 from slackwater.cli.options import environment
 
 
@@ -48,7 +48,9 @@ def explained(next_step: str | None = None) -> Iterator[None]:
         match cause:
             case WireError():
                 raise Failure(cause.message) from None
-            case ConfigError() | SchemaTooNewError() | StoreInUseError() | StoreNotDurableError():
+            case SchemaTooNewError():
+                raise Failure(str(cause), code=SCHEMA_TOO_NEW) from None
+            case ConfigError() | StoreInUseError() | StoreNotDurableError():
                 raise Failure(str(cause)) from None
             case StoreUnavailableError():
                 raise Failure(f"the database cannot be used: {cause}") from None

@@ -7,6 +7,8 @@ ERROR: Final = 1
 USAGE: Final = 2
 TIMED_OUT: Final = 3
 """Waiting took too long; the batch goes on."""
+SCHEMA_TOO_NEW: Final = 3
+"""`serve` and `worker`: the database was written by a newer version."""
 AUTHENTICATION: Final = 4
 INCOMPLETE: Final = 5
 """The batch ended, with errored or expired requests in it."""
