@@ -42,7 +42,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the figures and end")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--directory", type=Path, help="where data goes while it runs, on the disk to be measured")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.write and asked.only:
+        parser.error("--write writes the whole page: leave --only out")
+    return asked
 
 
 if __name__ == "__main__":
