@@ -73,7 +73,7 @@ def measure(context: Context) -> list[Row]:
             ours=our_hold * 1e3,
             unit="ms",
             yardstick=plain_hold * 1e3,
-            meaning=f"asked every {POLL_SECONDS * 1e3:.0f} ms: how long the event loop is held, seen from outside; median of the runs",
+            meaning=f"asked every {POLL_SECONDS * 1e3:.0f} ms: how long the event loop is held, from outside; median",
         ),
         Row(
             figure=f"peak memory, create {size}",
