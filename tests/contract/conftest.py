@@ -98,6 +98,14 @@ def report(sdk: SDK, reports: Callable[[SDK], dict[str, Any]]) -> dict[str, Any]
 def _drive(home: Path, command: tuple[str, ...], server: RunningServer) -> str:
     assert home.is_dir(), f"{home} is missing: `make sdks` installs the official SDKs"
     environment = clean_environment(SDK=str(home / "node_modules" / "@anthropic-ai" / "sdk"))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DRIVER_SECONDS)
-    assert done.returncode == 0, f"{done.stderr}\n{server.log.read_text('utf-8')[-4000:]}"
-    return done.stdout
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        try:
+            said, sections = driver.communicate(timeout=DRIVER_SECONDS)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            said, sections = driver.communicate()
+    # The driver names its sections on stderr as it gets to them: the last one is where it failed or hung.
+    assert driver.returncode == 0, f"{sections}\n{server.log.read_text('utf-8')[-4000:]}"
+    return said

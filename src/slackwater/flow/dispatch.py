@@ -266,25 +266,27 @@ class Dispatcher:
         turn = Turn(entry=entry, lease=holding.lease, may_send=holding.may_send, gate=gate)
         holding.turns.add(turn)
         turn.task = asyncio.get_running_loop().create_task(self._work(holding, turn))
+        turn.task.add_done_callback(lambda _: self._finish(holding, turn))
+
+    def _finish(self, holding: Holding, turn: Turn) -> None:
+        """Clean up, outside of the task: one that is canceled before its first step runs none of its own code."""
+        turn.let_go()
+        self._came_back(turn)
+        holding.turns.discard(turn)
+        self._room.set()
+
+    def _came_back(self, turn: Turn) -> None:
+        if not turn.came_back:
+            turn.came_back = True
+            self._schedule.came_back(turn.entry)
 
     async def _work(self, holding: Holding, turn: Turn) -> None:
-        came_back = False
-
-        def on_answer() -> None:
-            nonlocal came_back
-            if not came_back:
-                came_back = True
-                self._schedule.came_back(turn.entry)
-
         try:
-            line = await self._infer(turn, on_answer)
+            line = await self._infer(turn, lambda: self._came_back(turn))
         except (StoppedError, asyncio.CancelledError):
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
             line = self._fault(turn, error)
-        finally:
-            holding.turns.discard(turn)
-            self._room.set()
         if holding.lost:
             return
         self._recorder.add(holding.lease, line)

@@ -43,7 +43,15 @@ class Turn:
     """The gate whose slot the turn holds; None while it holds none."""
     sending: bool = False
     """True from the first byte sent to the answer: such a turn is given a grace period when its batch is stopped."""
+    came_back: bool = False
+    """True once its first attempt has come back."""
     task: asyncio.Task[None] | None = field(default=None)
+
+    def let_go(self) -> None:
+        """Give the slot back, if it holds one."""
+        if self.gate is not None:
+            self.gate.release()
+            self.gate = None
 
 
 class Infer:
@@ -81,7 +89,7 @@ class Infer:
             line = await self._result(turn, on_answer)
         finally:
             on_answer()
-            _let_go(turn)
+            turn.let_go()
         self._emit(
             RequestResolved(
                 batch_id=turn.lease.batch_id,
@@ -145,7 +153,7 @@ class Infer:
                     raise failed.error from failed
                 pause = backoff_seconds(failures)
             on_answer()
-            _let_go(turn)
+            turn.let_go()
             gate.parked += 1
             try:
                 await self._clock.sleep(pause)
@@ -180,12 +188,6 @@ class Infer:
 
     async def _move(self, turn: Turn, gate: Gate) -> None:
         """Get a slot at the request's own backend, giving back one held elsewhere."""
-        _let_go(turn)
+        turn.let_go()
         await gate.acquire(interactive=False)
         turn.gate = gate
-
-
-def _let_go(turn: Turn) -> None:
-    if turn.gate is not None:
-        turn.gate.release()
-        turn.gate = None

@@ -215,6 +215,7 @@ function described(error) {
 
 const report = { version: JSON.parse(readFileSync(`${home}/package.json`, "utf8")).version };
 for (const [name, section] of Object.entries(sections)) {
+  console.error(name);
   try {
     report[name] = await section();
   } catch (error) {

@@ -39,6 +39,7 @@ class Driver:
             self.mixed, self.paging, self.cancel, self.delete, self.messages, self.stream, self.count, self.models,
             self.errors, self.retries, self.beta,
         ):  # fmt: skip
+            print(section.__name__, file=sys.stderr, flush=True)
             try:
                 report[section.__name__] = await section()
             except Exception as error:
