@@ -91,7 +91,7 @@ async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstK
         if on_first_key is not None and bootstrap.secret is not None:
             on_first_key(bootstrap.secret)
         app = build_app(_services(core, keys, pepper))
-        running = [group.create_task(job) for job in _background(core)]
+        running = [group.create_task(job) for job in _background(core, working=settings.worker.enabled)]
 
         def started(host: str, port: int) -> None:
             on_ready(settings.server.public_url or f"http://{_url_host(host)}:{port}", bootstrap.secret)
@@ -112,7 +112,7 @@ async def work(settings: Settings) -> None:
     configure_logging(settings.log.format, settings.log.level)
     async with _core(settings) as core, asyncio.TaskGroup() as group:
         stop = _stop_signal()
-        running = [group.create_task(job) for job in _background(core)]
+        running = [group.create_task(job) for job in _background(core, working=True)]
         await stop.wait()
         await _finish(core, running)
 
@@ -313,10 +313,10 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
     )
 
 
-def _background(core: Core) -> list[Coroutine[Any, Any, None]]:
-    """Return what runs beside the API."""
+def _background(core: Core, *, working: bool) -> list[Coroutine[Any, Any, None]]:
+    """Return what runs beside the API, or alone in a worker."""
     jobs = [core.recorder.run(), core.sweeper.run(), _fail_with_the_store(core)]
-    if core.settings.worker.enabled:
+    if working:
         jobs.append(core.dispatcher.run())
     return jobs
 

@@ -38,14 +38,11 @@ class RunningServer:
         (directory / "slackwater.toml").write_text(config, encoding="utf-8")
         log = directory / "server.log"
         command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
-        # What the machine is set up with must not steer the server under test.
-        foreign = ("SLACKWATER_", "ANTHROPIC_", "PYTHONDONTWRITEBYTECODE")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [*command, "--data", "data", "--host", "127.0.0.1", "--port", str(port)],
                 cwd=directory,
-                env=environment | {"SLACKWATER_API_KEY": API_KEY},
+                env=clean_environment() | {"SLACKWATER_API_KEY": API_KEY},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -98,6 +95,12 @@ class RunningServer:
             return False
         finally:
             connection.close()
+
+
+def clean_environment() -> dict[str, str]:
+    """Return an environment in which what this machine is set up with does not steer a process under test."""
+    foreign = ("SLACKWATER_", "ANTHROPIC_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
 
 def free_port() -> int:

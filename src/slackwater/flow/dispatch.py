@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from slackwater.domain.batch import Backlog, Lease
 from slackwater.domain.errors import APIError, StoreUnavailableError
 from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated, Event
@@ -33,6 +35,10 @@ AHEAD_PER_SLOT = 4
 """Unsent requests kept in hand for a backend: enough that its slots never wait for a lease."""
 POLL_SECONDS = 1.0
 RECENT_STOPS = 1_024
+UNREADABLE_SECONDS = 30.0
+SHARED_HINT = "local blobs lie in the data directory: every process on one database needs the same one"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +83,8 @@ class Dispatcher:
         self._room = asyncio.Event()
         self._backlogged: frozenset[str] = frozenset()
         """Backends for which free shards were seen at the last look: only for those is it worth looking again soon."""
+        self._unreadable: dict[str, float] = {}
+        """Batches whose requests could not be read here, and when it is worth trying again."""
         self._draining = False
         recorder.listen(self._committed)
         for gate in gates.values():
@@ -162,14 +170,15 @@ class Dispatcher:
                 limit=wanted,
             )
             for lease in leases:
-                await self._take_up(lease, asked_at)
-            taken += len(leases)
+                taken += await self._take_up(lease, asked_at)
         return taken
 
     def _wanted(self, row: Backlog) -> int:
         """Return how many shards to take of a batch and model."""
         held_bytes = sum(holding.lease.shard.length for holding in self._holdings.values())
         if len(self._holdings) >= HELD_SHARDS_MAX or held_bytes >= HELD_BYTES_MAX or row.batch_id in self._stops:
+            return 0
+        if self._clock.monotonic() < self._unreadable.get(row.batch_id, 0.0):
             return 0
         backend = self._infer.backend_of(row.model)
         here = [holding for holding in self._of_batch(row.batch_id) if holding.backend == backend]
@@ -182,13 +191,18 @@ class Dispatcher:
         missing = ahead - self._schedule.unsent(backend)
         return max(0, min(4, -(-missing // 256)))
 
-    async def _take_up(self, lease: Lease, asked_at: float) -> None:
+    async def _take_up(self, lease: Lease, asked_at: float) -> bool:
+        """Begin to work on a shard; False when its requests cannot be read here."""
         shard = lease.shard
         try:
             data = await self._blobs.read(lease.requests_key, shard.offset, shard.length)
-        except OSError:
+        except OSError as error:
+            self._unreadable[lease.batch_id] = self._clock.monotonic() + UNREADABLE_SECONDS
+            _log.error(
+                "cannot read the requests of a batch", batch_id=lease.batch_id, error=str(error), hint=SHARED_HINT
+            )
             await self._store.release([lease])
-            raise
+            return False
         former = self._holdings.get(lease.key)
         if former is not None:
             self._lose(former)
@@ -220,6 +234,7 @@ class Dispatcher:
         if lease.batch_id in self._stops or self._draining:
             self._halt(holding)
         self._room.set()
+        return True
 
     async def _renew_forever(self) -> None:
         while True:

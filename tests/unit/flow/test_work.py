@@ -334,3 +334,16 @@ async def test_a_stored_request_that_was_damaged_is_an_error_and_never_content(t
     assert "damaged" in lines["r2"]["error"]["error"]["message"]
     assert [lines[f"r{n}"]["type"] for n in (0, 1, 3, 4)] == ["succeeded"] * 4
     assert set(worker.backend.counts()) == {"r0", "r1", "r3", "r4"}
+
+
+async def test_a_batch_whose_requests_cannot_be_read_holds_up_nobody(tmp_path: Path) -> None:
+    """S8 for batches: its shards are given back and looked at again later; others run."""
+    async with working(tmp_path, running=False) as worker:
+        lost = await worker.create({"a": {}})
+        (blob,) = [path for path in (tmp_path / "blobs" / "requests").rglob("*") if path.is_file()]
+        blob.unlink()
+    async with working(tmp_path) as worker:
+        fine = await worker.ended(await worker.create({"b": {}}))
+        assert fine.counts.succeeded == 1
+        assert (await worker.batches.retrieve(WORKSPACE, lost.id)).processing_status == "in_progress"
+        assert worker.dispatcher.held == 0
