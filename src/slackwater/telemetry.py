@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -22,6 +22,7 @@ from slackwater.domain.events import (
     RequestResolved,
 )
 
+Metric = TypeVar("Metric", Counter, Histogram)
 LogFormat = Literal["auto", "json", "text"]
 
 _SECRET = re.compile(
@@ -117,6 +118,7 @@ class Metrics:
     ) -> None:
         """Take two sources that are read whenever metrics are: requests in flight, and requests without a result."""
         self._registry = CollectorRegistry()
+        self._children: dict[tuple[object, ...], Counter | Histogram] = {}
         self._admitted = self._counter("batches_admitted", "Batches admitted.")
         self._requests_admitted = self._counter("requests_admitted", "Requests in admitted batches.")
         self._canceled = self._counter("batch_cancels", "Cancels accepted.")
@@ -145,14 +147,22 @@ class Metrics:
             case BatchEnded():
                 self._ended.inc()
             case RequestResolved():
-                self._resolved.labels(event.type).inc()
+                self._labeled(self._resolved, event.type).inc()
             case AttemptEnded():
-                self._attempts.labels(event.backend, event.outcome).inc()
-                self._attempt_seconds.labels(event.backend).observe(event.seconds)
+                self._labeled(self._attempts, event.backend, event.outcome).inc()
+                self._labeled(self._attempt_seconds, event.backend).observe(event.seconds)
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
         return generate_latest(self._registry)
+
+    def _labeled(self, metric: Metric, *labels: str) -> Metric:
+        """Return a metric's child; looking one up in the metric itself takes a lock and much longer."""
+        key = (id(metric), *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast("Metric", child)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="slackwater", registry=self._registry)

@@ -94,7 +94,10 @@ async def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
         return _bind_path(uds)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    return socket.create_server(address, family=family, backlog=BACKLOG)
+    listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    # uvloop sets this on every connection by itself, asyncio only on sockets that it made: small answers must not wait.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _bind_path(path: Path) -> socket.socket:

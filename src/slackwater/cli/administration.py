@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 from slackwater.cli.exits import SCHEMA_TOO_NEW, Failure
 from slackwater.cli.options import environment
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Requests in flight are many small objects with short lives: the default of 700 searches them all the time."""
 
 
 def settings_of(config: Path | None, data: Path | None, server: dict[str, object] | None = None) -> Any:  # noqa: ANN401  # Settings; importing it here would slow every command
@@ -26,6 +30,7 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
 
 def run_server(job: Coroutine[Any, Any, None]) -> None:
     """Run a server or worker until it stops. Raises Failure when it cannot start."""
+    gc.set_threshold(*GC_THRESHOLDS)
     choose = "choose another --port, --host or --data"
     with explained(choose), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(job)

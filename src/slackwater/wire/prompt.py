@@ -6,6 +6,8 @@ import msgspec
 
 MODEL_LENGTH_MAX = 256
 _MESSAGE_CUTS_BYTES = (1_024, 4_096, 16_384, 65_536)
+CUT_BYTES_MIN = 1_024
+"""Starts shorter than this are worth no cut: no cache keeps them, and looking at them costs every small request."""
 
 
 class _Glance(msgspec.Struct, gc=False):
@@ -44,12 +46,14 @@ def _cuts(seen: _Glance) -> list[tuple[int, int]]:
     length = 0
     for part in (seen.tools, seen.system):
         view = memoryview(part)
-        if len(view) > 0:
+        if len(view) >= CUT_BYTES_MIN:
             first = _first_block(view)
             if first is not None:
                 cuts.append((length + len(first), hash(first)))
             length += len(view)
             cuts.append((length, hash(bytes(view))))
+        else:
+            length += len(view)
     messages = memoryview(seen.messages)
     cuts.extend((length + size, hash(bytes(messages[:size]))) for size in _MESSAGE_CUTS_BYTES if size <= len(messages))
     return cuts
