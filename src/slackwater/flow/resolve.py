@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from slackwater.domain.batch import Terms
-from slackwater.domain.errors import InvalidRequestError, NotFoundError
+from slackwater.domain.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from slackwater.domain.limits import MESSAGE_BODY_BYTES_MAX
 from slackwater.domain.model import Route, Routes
 from slackwater.wire.params import Checked, ParamsError, check_count_tokens, check_messages
 
@@ -25,9 +26,12 @@ class Resolved:
 def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> Resolved:
     """Check a Messages body and find its route.
 
-    Raises InvalidRequestError, or NotFoundError for an unknown model or file; inside a batch either becomes the
-    request's own result (S8).
+    Raises InvalidRequestError, NotFoundError for an unknown model or file, or RequestTooLargeError: a request of a batch
+    may be as large as a synchronous one (contract §12, believed). Inside a batch each becomes the request's own result
+    (S8).
     """
+    if len(body) > MESSAGE_BODY_BYTES_MAX:
+        raise RequestTooLargeError
     checked, route = _check(body, terms=terms, routes=routes, batch=batch)
     if route.max_tokens is not None and checked.max_tokens > route.max_tokens:
         message = (
