@@ -27,8 +27,7 @@ def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bo
     """Check a Messages body and find its route.
 
     Raises InvalidRequestError, NotFoundError for an unknown model or file, or RequestTooLargeError: a request of a batch
-    may be as large as a synchronous one (contract §12, believed). Inside a batch each becomes the request's own result
-    (S8).
+    may be as large as a synchronous one (contract §12, believed). In a batch each is the request's own result (S8).
     """
     if len(body) > MESSAGE_BODY_BYTES_MAX:
         raise RequestTooLargeError

@@ -350,7 +350,7 @@ async def test_a_batch_whose_requests_cannot_be_read_holds_up_nobody(tmp_path: P
 
 
 async def test_a_request_larger_than_a_synchronous_one_may_be_is_its_own_error(tmp_path: Path) -> None:
-    """S8, contract §1.8 and §12: 32 MB holds for each request of a batch; it gets a shard of its own and harms nobody."""
+    """S8, contract §1.8 and §12: 32 MB holds for each request; a larger one has its own shard and error."""
     async with working(tmp_path) as worker:
         batch = await worker.ended(await worker.create({"large": {"system": "x" * 2**25}, "fine": {}}))
         lines = await worker.lines(batch)
