@@ -26,7 +26,7 @@ class Resolved:
 def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> Resolved:
     """Check a Messages body and find its route.
 
-    Raises InvalidRequestError, NotFoundError for an unknown model or file, or RequestTooLargeError: a request of a batch
+    Raises InvalidRequestError, NotFoundError for an unknown model or file, or RequestTooLargeError: a batch's request
     may be as large as a synchronous one (contract §12, believed). In a batch each is the request's own result (S8).
     """
     if len(body) > MESSAGE_BODY_BYTES_MAX:
