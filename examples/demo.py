@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pydoc_data.topics
+import re
 import signal
 import socket
 import subprocess
@@ -44,7 +45,10 @@ backend = "simulator"
 price = { input = 1.00, output = 5.00 }
 """
 
-console = Console(highlight=False)
+RECORD = os.environ.get("DEMO_RECORD")
+"""Where to write a picture of the session (SVG); docs/demo.svg is made with it."""
+
+console = Console(highlight=False, soft_wrap=False, record=bool(RECORD), width=96 if RECORD else None)
 
 
 def main() -> None:
@@ -64,6 +68,10 @@ def main() -> None:
         show_cost(url, batch)
         compare(client, texts, seconds)
         stream_one(client)
+    if RECORD:
+        picture = console.export_svg(title="make demo")
+        # The fonts it would fetch from elsewhere go; every reader has a monospaced one.
+        Path(RECORD).write_text(re.sub(r"@font-face {.*?}", "", picture, flags=re.DOTALL), encoding="utf-8")
 
 
 def paragraphs() -> list[str]:
@@ -175,9 +183,16 @@ def show_results(client: Anthropic, batch: MessageBatch, *, expected: int) -> No
 
 
 def show_cost(url: str, batch: MessageBatch) -> None:
-    """Show what the batch used on the ledger."""
-    charges = ask(f"{url}/v1/messages/batches/{batch.id}/progress")
-    console.print(f"[bold]ledger[/bold]   {json.dumps(charges.get('usage', {}))}\n", soft_wrap=True)
+    """Show what the batch used and cost on the ledger."""
+    charged = ask(f"{url}/v1/messages/batches/{batch.id}/progress")
+    usage = charged["usage"]
+    cost = float(str(charged["cost_usd"]))
+    cached = usage["cache_read_input_tokens"] / max(1, usage["input_tokens"] + usage["cache_read_input_tokens"])
+    console.print(
+        f"[bold]ledger[/bold]   {usage['input_tokens']:,} input tokens, {usage['output_tokens']:,} output, "
+        f"{cached:.0%} of the input from the prefix cache\n"
+        f"         [green]${cost:.4f}[/green] at the batch tier, ${2 * cost:.4f} for the same at full price\n"
+    )
 
 
 def compare(client: Anthropic, texts: list[str], batch_seconds: float) -> None:
