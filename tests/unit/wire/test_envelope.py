@@ -70,6 +70,8 @@ NOT_JSON = [
     b'{"requests":[{"custom_id":"a","params":{"x":Infinity}}]}',
     b'{"requests":[{"custom_id":"a","params":{"x":"\xff"}}]}',
     b'{"requests":[{"custom_id":"a","params":{"x":01}}]}',
+    b'{"requests":[{"custom_id":"a","params":{"x":"\\ud800 lone"}}]}',
+    b'{"requests":[{"custom_id":"\\udfff","params":{}}]}',
     b'{"requests":[{"custom_id":"a","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
     b'{"requests":[{"custom_id":"a","params":' + b"[" * 1_000_000,
 ]
@@ -99,6 +101,13 @@ def test_the_place_of_a_mistake_is_given_as_line_column_and_character() -> None:
 def test_a_key_given_twice_in_the_envelope_is_refused(data: bytes) -> None:
     """B7: decoders disagree about which of two equal keys counts, so neither does."""
     assert "each key must be given once" in refusal(data)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5_000, "0." + "1" * 400, "1E-9999"])
+def test_huge_numbers_inside_params_pass_as_bytes(number: str) -> None:
+    """B7: no number is read or rounded here; whether the request may hold it is decided with the request."""
+    (item,) = split(f'{{"requests":[{{"custom_id":"a","params":{{"x":{number}}}}}]}}'.encode())
+    assert bytes(memoryview(item.params)) == f'{{"x":{number}}}'.encode()
 
 
 def test_names_of_the_envelope_may_occur_inside_params() -> None:
