@@ -65,10 +65,14 @@ class Interactive:
         """Yield the stream's events (contract §7.1). Raises a WireError, before the first event or after it."""
         route = self._route(checked)
         usage: dict[str, Any] = {}
-        async with self._passing(route) as backend:
-            async for event in backend.stream(_call(checked, caller, route)):
-                yield _named(event, checked.model, usage)
-        await self._charge({"usage": usage}, checked, caller, route)
+        try:
+            async with self._passing(route) as backend:
+                async for event in backend.stream(_call(checked, caller, route)):
+                    yield _named(event, checked.model, usage)
+        finally:
+            # Also when the client left half-way: what the backend has reported by then was used.
+            if usage:
+                await self._charge({"usage": usage}, checked, caller, route)
 
     async def count_tokens(self, body: bytes, caller: Caller) -> tuple[int, bool]:
         """Return the input's tokens and whether the figure is an estimate of ours (the backend has no count)."""

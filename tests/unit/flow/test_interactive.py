@@ -1,0 +1,205 @@
+"""Synchronous calls: same gate, first in line, told at once what is wrong, and metered like everything else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from slackwater.clock import SystemClock
+from slackwater.domain.batch import Terms
+from slackwater.domain.errors import (
+    APIError,
+    AttemptFailedError,
+    BackendAwayError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    WireError,
+)
+from slackwater.domain.model import Route, Routes
+from slackwater.domain.pricing import Price, ServiceTier
+from slackwater.domain.result import Charge
+from slackwater.flow.gate import AWAY_FAILURES, Gate
+from slackwater.flow.interactive import Caller, Interactive
+from slackwater.ports import Call
+from support.worker import message
+
+CALLER = Caller(workspace_id="w", key_id="k", terms=Terms(version="2023-06-01"))
+BODY = b'{"model":"claude","max_tokens":10,"messages":[{"role":"user","content":"hi"}]}'
+PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=5_000_000_000)
+
+
+class Ledger:
+    """Remembers what was charged."""
+
+    def __init__(self) -> None:
+        self.charges: list[tuple[ServiceTier, Charge]] = []
+
+    async def charge(self, workspace_id: str, tier: ServiceTier, charge: Charge, now: datetime) -> None:
+        assert workspace_id == "w"
+        assert now.tzinfo is not None
+        self.charges.append((tier, charge))
+
+    async def usage(self, workspace_id: str | None = None) -> list[Any]:
+        return [workspace_id]
+
+
+class Backend:
+    """Answers or fails as it is told."""
+
+    name = "b"
+
+    def __init__(self, failure: Exception | None = None, count: int | None = None) -> None:
+        self.failure = failure
+        self.count = count
+        self.calls: list[Call] = []
+
+    async def infer(self, call: Call) -> dict[str, Any]:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
+        return message("hello")
+
+    async def stream(self, call: Call) -> AsyncIterator[dict[str, Any]]:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
+        start = {**message(), "content": [], "usage": {"input_tokens": 10, "output_tokens": 1}, "model": "upstream"}
+        yield {"type": "message_start", "message": start}
+        yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}}
+        yield {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
+        yield {"type": "message_stop"}
+
+    async def count_tokens(self, call: Call) -> int | None:
+        self.calls.append(call)
+        return self.count
+
+    async def models(self) -> list[str]:
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+class Desk:
+    """An Interactive and everything around it."""
+
+    def __init__(self, failure: Exception | None = None, count: int | None = None) -> None:
+        clock = SystemClock()
+        self.backend, self.ledger = Backend(failure, count), Ledger()
+        self.gate = Gate("b", ceiling=1, adaptive=False, clock=clock)
+        routes = Routes(routes=(Route(id="claude", backend="b", upstream="qwen", price=PRICE, max_tokens=100),))
+        self.step = Interactive(
+            routes=routes, backends={"b": self.backend}, gates={"b": self.gate}, ledger=self.ledger, clock=clock
+        )
+
+    async def create(self) -> dict[str, Any]:
+        return await self.step.create(self.step.check(BODY, CALLER), CALLER)
+
+
+async def test_a_call_is_answered_with_the_client_s_model_and_charged_at_full_price() -> None:
+    """M1; contract §7: the standard tier, the name that was asked for, the upstream name only upstream."""
+    desk = Desk()
+    answer = await desk.create()
+    assert answer["model"] == "claude"
+    assert answer["usage"]["service_tier"] == "standard"
+    assert desk.backend.calls[0].upstream == "qwen"
+    ((tier, charge),) = desk.ledger.charges
+    assert (tier, charge.cost_nanousd) == ("standard", 10 * 1_000 + 5 * 5_000)
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (BackendAwayError("refused"), OverloadedError),
+        (BackendAwayError("429", full=True, retry_after_seconds=3), OverloadedError),
+        (AttemptFailedError("500", APIError("The backend answered 500.")), APIError),
+        (InvalidRequestError("prompt is too long"), InvalidRequestError),
+    ],
+)
+async def test_a_failure_is_told_at_once_in_the_wire_s_types(failure: Exception, raised: type[WireError]) -> None:
+    """X7 for people who wait: no retry here, the SDK does that; nothing is charged; the slot is free again."""
+    desk = Desk(failure)
+    with pytest.raises(raised) as caught:
+        await desk.create()
+    assert caught.value.retry_after_seconds == getattr(failure, "retry_after_seconds", None)
+    assert len(desk.backend.calls) == 1
+    assert desk.ledger.charges == []
+    assert desk.gate.in_flight == 0
+
+
+async def test_nobody_waits_for_a_backend_that_is_away() -> None:
+    """The answer is a 529 at once, not a request that hangs until the next probe."""
+    desk = Desk(BackendAwayError("refused"))
+    for _ in range(AWAY_FAILURES):
+        with pytest.raises(OverloadedError):
+            await desk.create()
+    with pytest.raises(OverloadedError):
+        await desk.create()
+    assert len(desk.backend.calls) == AWAY_FAILURES
+
+
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        (BODY.replace(b'"claude"', b'"other"'), NotFoundError),
+        (BODY.replace(b"10", b"101"), InvalidRequestError),
+        (b"{", InvalidRequestError),
+    ],
+)
+def test_a_body_is_checked_before_anything_is_sent(body: bytes, raised: type[WireError]) -> None:
+    """Contract §2.3: unknown model, too many output tokens, broken JSON."""
+    with pytest.raises(raised):
+        Desk().step.check(body, CALLER)
+
+
+async def test_a_stream_is_named_passed_on_and_charged_by_its_last_word() -> None:
+    """Contract §7.1: `message_start` carries the client's model; usage is that of `message_delta`."""
+    desk = Desk()
+    events = [event async for event in desk.step.stream(desk.step.check(BODY, CALLER), CALLER)]
+    assert [event["type"] for event in events] == [
+        "message_start",
+        "content_block_delta",
+        "message_delta",
+        "message_stop",
+    ]
+    assert events[0]["message"]["model"] == "claude"
+    ((_, charge),) = desk.ledger.charges
+    assert (charge.usage.input_tokens, charge.usage.output_tokens) == (10, 7)
+
+
+async def test_a_stream_that_is_left_half_way_is_charged_for_what_was_reported() -> None:
+    """M1: leaving is not a way to get input for nothing; the slot is free again."""
+    desk = Desk()
+    stream = desk.step.stream(desk.step.check(BODY, CALLER), CALLER)
+    assert (await anext(stream))["type"] == "message_start"
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    ((_, charge),) = desk.ledger.charges
+    assert (charge.usage.input_tokens, charge.usage.output_tokens) == (10, 1)
+    assert desk.gate.in_flight == 0
+
+
+async def test_a_person_goes_before_batch_work_that_is_waiting() -> None:
+    """Interactive first: with the only slot taken, the call that came later but waits in person is next."""
+    desk = Desk()
+    desk.gate.take()
+    batch = asyncio.create_task(desk.gate.acquire(interactive=False))
+    await asyncio.sleep(0)
+    person = asyncio.create_task(desk.create())
+    await asyncio.sleep(0)
+    desk.gate.release()
+    await person
+    await batch
+    assert desk.backend.calls
+    assert desk.gate.in_flight == 1
+
+
+@pytest.mark.parametrize(("count", "expected"), [(42, (42, False)), (None, (15, True))])
+async def test_tokens_are_counted_by_the_backend_or_estimated_and_said_so(
+    count: int | None, expected: tuple[int, bool]
+) -> None:
+    """Contract §7.2: the backend's own count where it has one, else a marked estimate."""
+    body = b'{"model":"claude","messages":[{"role":"user","content":"hi"}]}'
+    assert await Desk(count=count).step.count_tokens(body, CALLER) == expected
