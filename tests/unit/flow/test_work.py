@@ -356,3 +356,20 @@ async def test_a_request_larger_than_a_synchronous_one_may_be_is_its_own_error(t
         lines = await worker.lines(batch)
     assert lines["large"]["error"]["error"]["type"] == "request_too_large"
     assert lines["fine"]["type"] == "succeeded"
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "lost"])
+async def test_results_that_vanish_during_a_download_break_it_off(tmp_path: Path, *, deleted: bool) -> None:
+    """R2, R4: an error for the edge to cut the connection with, never a shorter body and never an endless search."""
+    async with working(tmp_path) as worker:
+        batch = await worker.ended(await worker.create({f"r{n}": {} for n in range(5)}))
+        delivery = await worker.batches.results(WORKSPACE, batch.id)
+        if deleted:
+            await worker.batches.delete(WORKSPACE, batch.id)
+        else:
+            for path in (tmp_path / "blobs" / "results").rglob("*"):
+                if path.is_file():
+                    path.unlink()
+        with pytest.raises(FileNotFoundError):
+            async with asyncio.timeout(5):
+                [piece async for piece in delivery.body()]
