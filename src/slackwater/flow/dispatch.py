@@ -5,7 +5,7 @@ its state can be lost at any instant: leases lapse, journals are adopted, nothin
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from slackwater.domain.batch import Backlog, Lease
 from slackwater.domain.errors import APIError, StoreUnavailableError
 from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated, Event
 from slackwater.domain.ids import REQUEST, IdSource
+from slackwater.domain.limits import SHARD_REQUESTS_MAX
 from slackwater.domain.result import CommitReport, ResultLine
 from slackwater.flow.gate import Gate
 from slackwater.flow.holding import Holding
@@ -29,7 +30,10 @@ from slackwater.wire.lines import decode_requests, errored_line
 
 HELD_SHARDS_MAX = 64
 """Bounds memory (a shard is at most 8 MiB, usually far less) and the leases to renew."""
+HELD_BATCHES_MAX = 512
+"""First shards are taken beyond `HELD_SHARDS_MAX`: a small batch does not wait for a large one's shard to be done."""
 HELD_BYTES_MAX = 96 * 2**20
+BACKLOG_ROWS = 1_024
 AHEAD_REQUESTS_MIN = 512
 AHEAD_PER_SLOT = 4
 """Unsent requests kept in hand for a backend: enough that its slots never wait for a lease."""
@@ -83,6 +87,9 @@ class Dispatcher:
         self._room = asyncio.Event()
         self._backlogged: frozenset[str] = frozenset()
         """Backends for which free shards were seen at the last look: only for those is it worth looking again soon."""
+        self._turn = 0
+        self._turns: dict[str, int] = {}
+        """When each batch with free shards was last given a turn, so that none is passed over for ever."""
         self._unreadable: dict[str, float] = {}
         """Batches whose requests could not be read here, and when it is worth trying again."""
         self._draining = False
@@ -152,11 +159,17 @@ class Dispatcher:
 
     async def _lease_some(self) -> int:
         """Take shards of every batch that has none in hand, and more where a backend would run dry; return how many."""
-        backlog = await self._store.backlog(self._clock.now(), limit=HELD_SHARDS_MAX)
+        backlog = await self._store.backlog(self._clock.now(), limit=BACKLOG_ROWS)
         self._backlogged = frozenset(self._infer.backend_of(row.model) for row in backlog)
-        taken = 0
-        for row in sorted(backlog, key=lambda row: len(self._of_batch(row.batch_id))):
-            wanted = self._wanted(row)
+        turns, taken = self._turns, 0
+        self._turns = {row.batch_id: turns.get(row.batch_id, 0) for row in backlog}
+        held = Counter((holding.lease.batch_id, holding.backend) for holding in self._holdings.values())
+
+        def in_hand(row: Backlog) -> int:
+            return held[row.batch_id, self._infer.backend_of(row.model)]
+
+        for row in sorted(backlog, key=lambda row: (in_hand(row), turns.get(row.batch_id, 0))):
+            wanted = self._wanted(row, in_hand(row))
             if wanted == 0:
                 continue
             asked_at = self._clock.monotonic()
@@ -169,27 +182,30 @@ class Dispatcher:
                 until=now + timedelta(seconds=self._options.lease_seconds),
                 limit=wanted,
             )
+            self._turn += 1
+            self._turns[row.batch_id] = self._turn
             for lease in leases:
                 taken += await self._take_up(lease, asked_at)
         return taken
 
-    def _wanted(self, row: Backlog) -> int:
-        """Return how many shards to take of a batch and model."""
-        held_bytes = sum(holding.lease.shard.length for holding in self._holdings.values())
-        if len(self._holdings) >= HELD_SHARDS_MAX or held_bytes >= HELD_BYTES_MAX or row.batch_id in self._stops:
+    def _wanted(self, row: Backlog, held: int) -> int:
+        """Return how many shards to take of a batch and model of which `held` are in hand."""
+        if len(self._holdings) >= HELD_BATCHES_MAX or self._held_bytes() >= HELD_BYTES_MAX:
             return 0
-        if self._clock.monotonic() < self._unreadable.get(row.batch_id, 0.0):
+        if row.batch_id in self._stops or self._clock.monotonic() < self._unreadable.get(row.batch_id, 0.0):
             return 0
-        backend = self._infer.backend_of(row.model)
-        here = [holding for holding in self._of_batch(row.batch_id) if holding.backend == backend]
-        if not here:
+        if held == 0:
             return 1
+        backend = self._infer.backend_of(row.model)
         gate = self._gates.get(backend)
-        if gate is not None and gate.away:
+        if len(self._holdings) >= HELD_SHARDS_MAX or (gate is not None and gate.away):
             return 0
         ahead = max(AHEAD_REQUESTS_MIN, AHEAD_PER_SLOT * gate.limit if gate is not None else 0)
         missing = ahead - self._schedule.unsent(backend)
-        return max(0, min(4, -(-missing // 256)))
+        return max(0, min(4, -(-missing // SHARD_REQUESTS_MAX)))
+
+    def _held_bytes(self) -> int:
+        return sum(holding.lease.shard.length for holding in self._holdings.values())
 
     async def _take_up(self, lease: Lease, asked_at: float) -> bool:
         """Begin to work on a shard; False when its requests cannot be read here."""

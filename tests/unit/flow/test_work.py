@@ -373,3 +373,20 @@ async def test_results_that_vanish_during_a_download_break_it_off(tmp_path: Path
         with pytest.raises(FileNotFoundError):
             async with asyncio.timeout(5):
                 [piece async for piece in delivery.body()]
+
+
+async def test_no_batch_is_passed_over_however_many_there_are(tmp_path: Path) -> None:
+    """L2, fairness: a small batch that comes after a hundred large ones is done long before they are."""
+
+    async def answer(call: Call) -> dict[str, Any]:
+        await SystemClock().sleep(0.02)
+        return await echo(call)
+
+    async with working(tmp_path, running=False) as worker:
+        for number in range(100):
+            await worker.create({f"b{number}-r{n}": {} for n in range(300)})
+    async with working(tmp_path, answer, in_flight=16) as worker:
+        small = await worker.create({f"r{n}": {} for n in range(10)})
+        await worker.ended(small)
+        done = len(worker.backend.calls)
+    assert done < 5_000
