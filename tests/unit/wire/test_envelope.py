@@ -96,6 +96,10 @@ def test_the_place_of_a_mistake_is_given_as_line_column_and_character() -> None:
         b'{"requests":[{"custom_id":"a","params":{},"params":{"x":1}}]}',
         b'{"requests":[{"params":{},"custom_id":"b","custom_id":"a"}]}',
         b'{"requests":[{"custom_id":"x","params":{}}],"requests":[{"custom_id":"a","params":{}}]}',
+        b'{"requests":[{"custom_id":"a","custom\\u005fid":"b","params":{}}]}',
+        b'{"requests":[{"custom\\u005fid":"a","custom_id":"b","params":{"x":"","custom_id":1}}]}',
+        b'{ "requests" : [ { "custom_id" : "a" , "params" : {} , "params" : {} } ] }',
+        b'{"requests":[{"custom_id":"a","params":{}},{"params":{},"custom_id":"b","params":{}}]}',
     ],
 )
 def test_a_key_given_twice_in_the_envelope_is_refused(data: bytes) -> None:
@@ -108,6 +112,17 @@ def test_huge_numbers_inside_params_pass_as_bytes(number: str) -> None:
     """B7: no number is read or rounded here; whether the request may hold it is decided with the request."""
     (item,) = split(f'{{"requests":[{{"custom_id":"a","params":{{"x":{number}}}}}]}}'.encode())
     assert bytes(memoryview(item.params)) == f'{{"x":{number}}}'.encode()
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@given(st.data())
+def test_a_key_put_anywhere_into_an_envelope_is_noticed(separators: tuple[str, str], data: st.DataObject) -> None:
+    """B7: whatever the layout, and even where another entry's blanks make up for its length."""
+    entries = [json.dumps({"custom_id": f"r{n}", "params": PARAMS}, separators=separators) for n in range(8)]
+    at = data.draw(st.integers(0, len(entries) - 1))
+    twin = data.draw(st.sampled_from(['"custom_id":"x",', '"params":{},', '"custom\\u005fid":"x",']))
+    entries[at] = "{" + twin + entries[at][1:]
+    assert "each key must be given once" in refusal(f'{{"requests":[{",".join(entries)}]}}'.encode())
 
 
 def test_names_of_the_envelope_may_occur_inside_params() -> None:
