@@ -110,7 +110,9 @@ class Gate:
         """Hear that a call was answered: the backend is there and may get a little more."""
         self._failures = 0
         self._closed_until = 0.0
-        self._limit = min(float(self._ceiling), self._limit + 1.0 / max(1.0, self._limit))
+        # Doubling with every round of answers until the first refusal, one more a round after it.
+        never_full = self._decreased_at == float("-inf")
+        self._limit = min(float(self._ceiling), self._limit + (1.0 if never_full else 1.0 / self._limit))
 
     def answered(self) -> None:
         """Hear that the backend is there although the call failed."""

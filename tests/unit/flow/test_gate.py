@@ -139,6 +139,22 @@ async def test_a_full_backend_gets_less_and_more_again_as_it_succeeds() -> None:
     assert one.limit == 100
 
 
+def test_an_unknown_limit_is_found_by_doubling_until_the_first_refusal() -> None:
+    """A backend without a configured limit is not held back for thousands of requests."""
+    clock = FakeClock()
+    clock.seconds = 100.0
+    one = Gate("b", ceiling=256, adaptive=True, clock=clock)
+    assert one.limit == 16
+    for _ in range(16 + 32):
+        one.succeeded()
+    assert one.limit == 64
+    one.failed(full=True, retry_after_seconds=None)
+    assert one.limit == 44
+    for _ in range(44):
+        one.succeeded()
+    assert one.limit == 45
+
+
 async def test_a_caller_who_gives_up_takes_no_slot_with_him() -> None:
     """Canceling a waiter, before or after its turn has come, leaks nothing."""
     one = gate(FakeClock(), ceiling=1)
