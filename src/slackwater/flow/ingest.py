@@ -10,8 +10,9 @@ import mmap
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -20,7 +21,7 @@ from slackwater.domain.errors import APIError, InvalidRequestError, WireError
 from slackwater.flow.plan import Planned, cut, plan
 from slackwater.flow.split import split
 from slackwater.wire.envelope import Item
-from slackwater.wire.lines import encode_request
+from slackwater.wire.lines import encode_request, request_pieces
 from slackwater.wire.prompt import glance
 
 INLINE_BYTES_MAX = 256 * 1024
@@ -82,29 +83,45 @@ def ingest_file(spool: Path, ordered: Path) -> Ingested:
     try:
         with spool.open("rb") as file:
             # Not closed by hand: every entry is a view into the map, which goes when the last of them does.
-            empty = os.fstat(file.fileno()).st_size == 0
-            return _ingest(b"" if empty else memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), ordered)
+            if os.fstat(file.fileno()).st_size == 0:
+                split(b"")  # which says what is wrong with it: an empty file cannot be mapped
+            return _ingest(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), ordered)
     except WireError as error:
         return Ingested(refusal=error.message)
 
 
-def _ingest(body: bytes | memoryview, ordered: Path) -> Ingested:
-    items = split(body)
+def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
+    items = split(memoryview(body))
     places = plan(glance(item.params) for item in items)
     with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=_private) as file:  # Path.open has no opener
-        sizes = []
-        for model, line in _lines(items, places):
-            file.write(line)
-            sizes.append((model, len(line)))
+        sizes = _write_one_line(file, items, places) if _is_one_line(body) else _write(file, items, places)
         file.flush()
         os.fsync(file.fileno())
     return Ingested(shards=tuple(cut(sizes)), size=len(items))
 
 
-def _lines(items: Sequence[Item], places: Sequence[Planned]) -> Iterator[tuple[str, bytes]]:
+def _is_one_line(body: mmap.mmap) -> bool:
+    """Tell whether a body has no line break but a last one."""
+    return body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1
+
+
+def _write_one_line(file: BinaryIO, items: Sequence[Item], places: Sequence[Planned]) -> list[tuple[str, int]]:
+    sizes = []
+    write = file.write
     for place in places:
         item = items[place.index]
-        yield place.model, encode_request(place.index, place.group, item.custom_id, memoryview(item.params))
+        head, params, tail = request_pieces(place.index, place.group, item.custom_id, memoryview(item.params))
+        sizes.append((place.model, write(head) + write(params) + write(tail)))
+    return sizes
+
+
+def _write(file: BinaryIO, items: Sequence[Item], places: Sequence[Planned]) -> list[tuple[str, int]]:
+    sizes = []
+    for place in places:
+        item = items[place.index]
+        line = encode_request(place.index, place.group, item.custom_id, memoryview(item.params))
+        sizes.append((place.model, file.write(line)))
+    return sizes
 
 
 def _private(path: str, flags: int) -> int:

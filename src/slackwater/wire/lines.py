@@ -29,6 +29,7 @@ class StoredRequest(msgspec.Struct, frozen=True, gc=False):
 _REQUEST = msgspec.json.Decoder(StoredRequest)
 _ENCODER = msgspec.json.Encoder()
 _CHECKSUM_LENGTH = 8
+_REQUEST_END = b"}\n"
 _READABLE_ID = re.compile(rb'"custom_id":"([a-zA-Z0-9_-]{1,64})"')
 
 
@@ -40,8 +41,14 @@ def encode_request(index: int, group: int, custom_id: str, params: memoryview) -
     raw = bytes(params)
     if b"\n" in raw or b"\r" in raw:
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
-    line = b'{"index":%d,"group":%d,"custom_id":"%s","params":%s}' % (index, group, custom_id.encode(), raw)
-    return b"%08x%s\n" % (zlib.crc32(line), line)
+    return b"".join(request_pieces(index, group, custom_id, memoryview(raw)))
+
+
+def request_pieces(index: int, group: int, custom_id: str, params: memoryview) -> tuple[bytes, memoryview, bytes]:
+    """Return what `encode_request` writes, in pieces and without copying `params`, which hold no line break."""
+    head = b'{"index":%d,"group":%d,"custom_id":"%s","params":' % (index, group, custom_id.encode())
+    checksum = zlib.crc32(b"}", zlib.crc32(params, zlib.crc32(head)))
+    return b"%08x%s" % (checksum, head), params, _REQUEST_END
 
 
 def decode_requests(data: bytes) -> list[StoredRequest]:
