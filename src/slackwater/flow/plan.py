@@ -8,7 +8,8 @@ appearance, so that a batch without shared prefixes keeps the order in which it 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from slackwater.domain.batch import Shard
 from slackwater.domain.limits import SHARD_BYTES_MAX, SHARD_REQUESTS_MAX
@@ -22,8 +23,7 @@ MIXED = ""
 """The model of shards whose requests name different models, or none that can be read."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request in its place."""
 
     index: int
@@ -44,8 +44,11 @@ def plan(prompts: Iterable[Prompt | None]) -> list[Planned]:
         models.append(model)
         paths.append(tree.path(model, prompt.cuts if prompt is not None else ()))
     ranks = _ranks(models)
-    order = sorted(range(len(models)), key=lambda index: (ranks.get(models[index], 0), paths[index], index))
-    groups = [tree.group(path) for path in paths]
+    # Sorting keeps what is equal in the order of arrival.
+    order = sorted(
+        range(len(models)), key=[(ranks.get(m, 0), p) for m, p in zip(models, paths, strict=True)].__getitem__
+    )
+    groups = tree.groups(paths)
     members = Counter(groups)
     return [
         Planned(
@@ -69,25 +72,38 @@ class _Tree:
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[int, str | int], int] = {}
-        self._requests: Counter[int] = Counter()
+        self._requests = [0]
+        """By node, how many requests begin like this. There is no node 0."""
         self._long: set[int] = set()
 
     def path(self, model: str, cuts: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Enter a request; `cuts` are (bytes from the prompt's start, hash of them) in growing order."""
-        node = self._nodes.setdefault((0, model), len(self._nodes) + 1)
+        node = self._enter((0, model))
+        if not cuts:
+            return (node,)
         path = [node]
         for length, digest in cuts:
-            node = self._nodes.setdefault((node, digest), len(self._nodes) + 1)
+            node = self._enter((node, digest))
             path.append(node)
-            self._requests[node] += 1
             if length >= PREFIX_BYTES_MIN:
                 self._long.add(node)
         return tuple(path)
 
-    def group(self, path: tuple[int, ...]) -> int:
-        """Return the deepest node of a path that is long enough and shared, else 0."""
-        shared = (node for node in reversed(path[1:]) if node in self._long and self._requests[node] > 1)
-        return next(shared, 0)
+    def _enter(self, key: tuple[int, str | int]) -> int:
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = len(self._requests)
+            self._requests.append(1)
+        else:
+            self._requests[node] += 1
+        return node
+
+    def groups(self, paths: Sequence[tuple[int, ...]]) -> list[int]:
+        """Return the deepest node of each path that is long enough and shared, else 0."""
+        shared = {node for node in self._long if self._requests[node] > 1}
+        if not shared:
+            return [0] * len(paths)
+        return [next((node for node in reversed(path) if node in shared), 0) for path in paths]
 
 
 def cut(sizes: Iterable[tuple[str, int]]) -> Iterator[Shard]:

@@ -1,7 +1,5 @@
 """A glance at `params` that costs no validation: the model, and where its prompt begins like another's."""
 
-from dataclasses import dataclass
-
 import msgspec
 
 MODEL_LENGTH_MAX = 256
@@ -10,19 +8,21 @@ CUT_BYTES_MIN = 1_024
 """Starts shorter than this are worth no cut: no cache keeps them, and looking at them costs every small request."""
 
 
+_NOTHING = msgspec.Raw(b"")
+
+
 class _Glance(msgspec.Struct, gc=False):
     model: str
-    tools: msgspec.Raw = msgspec.Raw(b"")
-    system: msgspec.Raw = msgspec.Raw(b"")
-    messages: msgspec.Raw = msgspec.Raw(b"")
+    tools: msgspec.Raw = _NOTHING
+    system: msgspec.Raw = _NOTHING
+    messages: msgspec.Raw = _NOTHING
 
 
 _GLANCE = msgspec.json.Decoder(_Glance)
 _BLOCKS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """What planning needs to know about a request."""
 
     model: str
@@ -44,18 +44,20 @@ def glance(params: msgspec.Raw) -> Prompt | None:
 def _cuts(seen: _Glance) -> list[tuple[int, int]]:
     cuts: list[tuple[int, int]] = []
     length = 0
-    for part in (seen.tools, seen.system):
-        view = memoryview(part)
-        if len(view) >= CUT_BYTES_MIN:
-            first = _first_block(view)
-            if first is not None:
-                cuts.append((length + len(first), hash(first)))
-            length += len(view)
-            cuts.append((length, hash(bytes(view))))
-        else:
+    if seen.tools is not _NOTHING or seen.system is not _NOTHING:
+        for part in (seen.tools, seen.system):
+            view = memoryview(part)
+            if len(view) >= CUT_BYTES_MIN:
+                first = _first_block(view)
+                if first is not None:
+                    cuts.append((length + len(first), hash(first)))
+                cuts.append((length + len(view), hash(bytes(view))))
             length += len(view)
     messages = memoryview(seen.messages)
-    cuts.extend((length + size, hash(bytes(messages[:size]))) for size in _MESSAGE_CUTS_BYTES if size <= len(messages))
+    for size in _MESSAGE_CUTS_BYTES:
+        if size > len(messages):
+            break
+        cuts.append((length + size, hash(bytes(messages[:size]))))
     return cuts
 
 
