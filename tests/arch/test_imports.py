@@ -29,6 +29,7 @@ STEPS: Final = {
     ("infer", "plan"): "a shard's model may be the mixed one",
     ("holding", "infer"): "a shard in hand knows the turns that are on their way",
     ("close", "record"): "lines of unsent requests go the way of all lines",
+    ("close", "stored"): "which are read as a worker reads them",
     ("sweep", "close"): "closing is the first thing in a round",
     ("sweep", "deliver"): "a compaction reads results as a delivery does",
     ("interactive", "resolve"): "a synchronous call is a request of its own",

@@ -9,8 +9,9 @@ from datetime import timedelta
 from slackwater.domain.batch import Lease
 from slackwater.domain.result import ResultLine, ResultType
 from slackwater.flow.record import Recorder
+from slackwater.flow.stored import requests_of
 from slackwater.ports import Blobs, Clock, WorkStore
-from slackwater.wire.lines import canceled_line, decode_requests, expired_line
+from slackwater.wire.lines import canceled_line, expired_line
 
 SHARDS_PER_ROUND = 16
 
@@ -51,12 +52,14 @@ class Closer:
         return len(leases)
 
     async def _close(self, lease: Lease) -> None:
-        shard = lease.shard
-        requests = decode_requests(await self._blobs.read(lease.requests_key, shard.offset, shard.length))
+        """Write a shard's lines; one that cannot be read is tried again when its lease has lapsed."""
+        requests = await requests_of(lease, self._blobs)
+        if requests is None:
+            return
         done = self._recorder.open(lease)
         for position, request in enumerate(requests):
             if position in done:
                 continue
             line = canceled_line(request.custom_id) if lease.canceled else expired_line(request.custom_id)
             kind: ResultType = "canceled" if lease.canceled else "expired"
-            self._recorder.add(lease, ResultLine(position=position, type=kind, line=line, model=shard.model))
+            self._recorder.add(lease, ResultLine(position=position, type=kind, line=line, model=lease.shard.model))

@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from slackwater.domain.batch import Backlog, Lease
 from slackwater.domain.errors import APIError, StoreUnavailableError
 from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated, Event
@@ -25,8 +23,9 @@ from slackwater.flow.infer import Infer, StoppedError, Turn
 from slackwater.flow.plan import MIXED
 from slackwater.flow.record import Recorder
 from slackwater.flow.schedule import Entry, Schedule, ShardKey
+from slackwater.flow.stored import requests_of
 from slackwater.ports import Blobs, Clock, WorkStore
-from slackwater.wire.lines import decode_requests, errored_line
+from slackwater.wire.lines import errored_line
 
 HELD_SHARDS_MAX = 64
 """Bounds memory (a shard is at most 8 MiB, usually far less) and the leases to renew."""
@@ -40,9 +39,6 @@ AHEAD_PER_SLOT = 4
 POLL_SECONDS = 1.0
 RECENT_STOPS = 1_024
 UNREADABLE_SECONDS = 30.0
-SHARED_HINT = "local blobs lie in the data directory: every process on one database needs the same one"
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,25 +205,18 @@ class Dispatcher:
 
     async def _take_up(self, lease: Lease, asked_at: float) -> bool:
         """Begin to work on a shard; False when its requests cannot be read here."""
-        shard = lease.shard
-        try:
-            data = await self._blobs.read(lease.requests_key, shard.offset, shard.length)
-        except OSError as error:
+        requests = await requests_of(lease, self._blobs)
+        if requests is None:
             self._unreadable[lease.batch_id] = self._clock.monotonic() + UNREADABLE_SECONDS
-            _log.error(
-                "cannot read the requests of a batch", batch_id=lease.batch_id, error=str(error), hint=SHARED_HINT
-            )
             await self._store.release([lease])
             return False
         former = self._holdings.get(lease.key)
         if former is not None:
             self._lose(former)
         done = self._recorder.open(lease)
-        backend = self._infer.backend_of(shard.model)
+        backend = self._infer.backend_of(lease.shard.model)
         entries = [
-            Entry(position, request, lease.key)
-            for position, request in enumerate(decode_requests(data))
-            if position not in done
+            Entry(position, request, lease.key) for position, request in enumerate(requests) if position not in done
         ]
         holding = Holding(
             lease=lease,
@@ -314,7 +303,10 @@ class Dispatcher:
     async def _work(self, holding: Holding, turn: Turn) -> None:
         try:
             line = await self._infer(turn, lambda: self._came_back(turn))
-        except (StoppedError, asyncio.CancelledError):
+        except StoppedError:
+            self._doubt(holding)
+            return
+        except asyncio.CancelledError:
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
             line = self._fault(turn, error)
@@ -351,15 +343,20 @@ class Dispatcher:
         self._holdings.pop(holding.lease.key, None)
         self._hungry.set()
 
+    def _doubt(self, holding: Holding) -> None:
+        """Ask anew for a shard whose lease was not certain when a request was to be sent (X5).
+
+        A renewal that comes after that makes it certain again, and then nobody would remember the request.
+        """
+        if holding.stopped_at is None and not holding.lost and self._clock.now() < holding.lease.expires_at:
+            self._lose(holding)
+
     def _committed(self, report: CommitReport) -> None:
-        for key in report.fenced:
+        for key in report.fenced | report.finished:  # one may have been finished under a later lease, by the closer
             holding = self._holdings.get(key)
             if holding is not None:
                 self._lose(holding)
-        for key in report.finished:
-            self._holdings.pop(key, None)
-        if report.fenced or report.finished:
-            self._hungry.set()
+        self._room.set()  # there may be room in memory again
 
     async def _watch_forever(self) -> None:
         while True:
