@@ -1,16 +1,24 @@
 """Admit: take a create call's body, make everything about it durable, and only then let the batch exist (D1, D2)."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from slackwater.domain.batch import Admission, Batch, RequestCounts, Terms
-from slackwater.domain.errors import WireError
+from slackwater.domain.errors import APIError, InvalidRequestError, WireError
 from slackwater.domain.events import BatchAdmitted
 from slackwater.domain.ids import BATCH, IdSource
-from slackwater.flow.ingest import ingest
+from slackwater.flow.ingest import Ingested, ingest_file
 from slackwater.ports import BatchStore, Blobs, Clock, Listener
+
+INLINE_BYTES_MAX = 256 * 1024
+"""Bodies up to this size take about a millisecond and are not worth a process."""
+
+_ANSWER = msgspec.msgpack.Decoder(Ingested)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +84,7 @@ class Admit:
     async def _admit(self, spool: Path, origin: Origin) -> Batch:
         ordered = spool.with_suffix(".ordered")
         try:
-            ingested = await ingest(spool, ordered)
+            ingested = await _ingest(spool, ordered)
             batch_id = self._ids.new(BATCH)
             requests_key = f"requests/{batch_id}"
             await self._blobs.put_file(requests_key, ordered)
@@ -112,3 +120,36 @@ class Admit:
         else:
             self._emit(BatchAdmitted(batch_id=batch.id, workspace_id=batch.workspace_id, size=batch.size))
         return sealed.batch
+
+
+async def _ingest(spool: Path, ordered: Path) -> Ingested:
+    """Have the body in `spool` ingested, a large one by a process of its own."""
+    size = (await asyncio.to_thread(spool.stat)).st_size
+    if size <= INLINE_BYTES_MAX:
+        ingested = await asyncio.to_thread(ingest_file, spool, ordered)
+    else:
+        ingested = await _in_process(spool, ordered)
+    if ingested.refusal is not None:
+        raise InvalidRequestError(ingested.refusal, should_retry=False)
+    return ingested
+
+
+async def _in_process(spool: Path, ordered: Path) -> Ingested:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        ingest_file.__module__,
+        str(spool),
+        str(ordered),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        answer, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        message = "The batch could not be read. Try again."
+        raise APIError(message) from ChildProcessError(f"ingest ended with {process.returncode}")
+    return _ANSWER.decode(answer)

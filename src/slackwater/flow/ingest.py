@@ -1,10 +1,10 @@
 """Ingest: from the spool file of a create call to a file of requests in plan order, and the shards it is cut into.
 
 A large body is ingested in a process of its own, `python -m slackwater.flow.ingest`, so that the event loop is never
-held and the memory it takes is given back. The spool is memory-mapped: a body is never whole on the heap.
+held and the memory it takes is given back; so nothing is imported here that makes a process slow to start. The spool
+is memory-mapped: a body is never whole on the heap.
 """
 
-import asyncio
 import gc
 import mmap
 import os
@@ -17,15 +17,13 @@ from typing import BinaryIO
 import msgspec
 
 from slackwater.domain.batch import Shard
-from slackwater.domain.errors import APIError, InvalidRequestError, WireError
+from slackwater.domain.errors import WireError
 from slackwater.flow.plan import Planned, cut, plan
 from slackwater.flow.split import split
 from slackwater.wire.envelope import Item
 from slackwater.wire.lines import encode_request, request_pieces
 from slackwater.wire.prompt import glance
 
-INLINE_BYTES_MAX = 256 * 1024
-"""Bodies up to this size take about a millisecond and are not worth a process."""
 _HEADROOM_BYTES = 2**30
 _WRITE_BUFFER_BYTES = 2**20
 
@@ -39,47 +37,8 @@ class Ingested(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
-_ANSWER = msgspec.msgpack.Decoder(Ingested)
-
-
-async def ingest(spool: Path, ordered: Path) -> Ingested:
-    """Split and plan the body in `spool` and write its requests in plan order to `ordered`, synced.
-
-    Raises InvalidRequestError when the envelope is wrong (contract §4.1).
-    """
-    size = (await asyncio.to_thread(spool.stat)).st_size
-    if size <= INLINE_BYTES_MAX:
-        ingested = await asyncio.to_thread(ingest_file, spool, ordered)
-    else:
-        ingested = await _in_process(spool, ordered)
-    if ingested.refusal is not None:
-        raise InvalidRequestError(ingested.refusal, should_retry=False)
-    return ingested
-
-
-async def _in_process(spool: Path, ordered: Path) -> Ingested:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        __name__,
-        str(spool),
-        str(ordered),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        answer, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode != 0:
-        message = "The batch could not be read. Try again."
-        raise APIError(message) from ChildProcessError(f"ingest ended with {process.returncode}")
-    return _ANSWER.decode(answer)
-
-
 def ingest_file(spool: Path, ordered: Path) -> Ingested:
-    """Do the work of `ingest` in this thread."""
+    """Split and plan the body in `spool` and write its requests in plan order to `ordered`, synced."""
     try:
         with spool.open("rb") as file:
             # Not closed by hand: every entry is a view into the map, which goes when the last of them does.
