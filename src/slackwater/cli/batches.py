@@ -42,8 +42,21 @@ class BatchId(click.ParamType[str]):
         return str(value)
 
 
+class ResultsFile(click.Path):
+    """A file for results. `-` is refused: stdout belongs to the batch, and a file of that name is nobody's wish."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's
+        """Return the path. Raises click.BadParameter."""
+        if str(value) == "-":
+            self.fail("name a file; `slackwater batches results ID` writes to stdout", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 OUTPUT = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the results; whole or not there."
+    "-o",
+    "--output",
+    type=ResultsFile(path_type=Path, dir_okay=False),
+    help="File for the results; whole or not there.",
 )
 TIMEOUT = click.option("--timeout", type=Duration(), help="Longest wait, such as 90s or 2h; then exit code 3.")
 

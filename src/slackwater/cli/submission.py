@@ -63,7 +63,7 @@ def read_submission(source: str, check: Check | None = None) -> Iterator[Submiss
         first = next((line for line in lines if line.strip()), b"")
         if _is_entry(first):
             collector.take_lines(first, lines)
-        else:
+        elif first:
             collector.take_document(first + lines.read())
         yield collector.finished(source)
 

@@ -304,3 +304,24 @@ async def test_debug_shows_the_traffic_with_the_key_masked(command: Command) -> 
     assert "< 200 OK" in ended.err
     assert KEY not in ended.err
     assert "x-api-key: slw_…ttes" in ended.err
+
+
+async def test_results_into_a_dash_are_refused_before_anything_is_sent(
+    api: FakeAPI, command: Command, source: str, tmp_path: Path
+) -> None:
+    """`-o -` makes no file called `-`, and the refusal names the command that writes results to stdout."""
+    for arguments in (("create", source, "--wait", "-o", "-"), ("results", BATCH_ID, "-o", "-")):
+        ended = await command("batches", *arguments)
+        assert (ended.code, ended.out) == (2, "")
+        assert "slackwater batches results ID" in " ".join(ended.err.split())
+    assert not api.seen
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+async def test_an_empty_input_is_called_empty(api: FakeAPI, command: Command, content: bytes) -> None:
+    """Nothing at all is no truncated JSON: what is missing is a request."""
+    ended = await command("batches", "create", "-", stdin=content)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[0] == "-: there is no request in it"
+    assert not api.seen
