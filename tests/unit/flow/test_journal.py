@@ -1,5 +1,6 @@
 """The journal keeps whole lines through any kill and adopts nothing else."""
 
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,3 +96,11 @@ def test_a_flipped_bit_is_not_adopted(tmp_path: Path, at: int) -> None:
     found, _ = adoptable(tmp_path, replace(LEASE, epoch=2))
     assert all(one == line(one.position) for one in found)
     assert len(found) < 2
+
+
+def test_a_record_of_another_version_is_worked_on_again(tmp_path: Path) -> None:
+    """U1: its checksum is right and its fields are not ours; that stops no start."""
+    payload = b'[0,"succeeded","m",1,[1,2]]\t{"custom_id":"a"}\n'
+    path = tmp_path / f"{LEASE.batch_id}.{LEASE.shard.number}.{LEASE.epoch}.journal"
+    path.write_bytes(b"%08x" % zlib.crc32(payload) + payload)
+    assert adoptable(tmp_path, replace(LEASE, epoch=LEASE.epoch + 1)) == ([], [path])

@@ -1,4 +1,4 @@
-"""What must not stop a worker for ever, or the server with it: full memory, doubtful leases, damaged or closed shards."""
+"""What must not stop a worker for ever, or the server with it: full memory, doubtful leases, damage, closed shards."""
 
 from datetime import timedelta
 from pathlib import Path

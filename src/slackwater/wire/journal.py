@@ -1,0 +1,68 @@
+"""Journal records: a result line with what a flush must know about it, one record a line, with a checksum."""
+
+import zlib
+from typing import Final
+
+import msgspec
+
+from slackwater.domain.result import ResultLine, ResultType, Usage
+
+_CRC_LENGTH: Final = 8
+
+
+class _Header(msgspec.Struct, array_like=True):
+    position: int
+    type: ResultType
+    model: str
+    cost_nanousd: int
+    usage: tuple[int, int, int, int, int]
+
+
+_ENCODER = msgspec.json.Encoder()
+_HEADER = msgspec.json.Decoder(_Header)
+
+
+def encode_record(result: ResultLine) -> bytes:
+    """Write a record: the checksum in hex, the header, a tab, the line with its LF."""
+    usage = result.usage
+    header = _Header(
+        result.position,
+        result.type,
+        result.model,
+        result.cost_nanousd,
+        (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_creation_5m_input_tokens,
+            usage.cache_creation_1h_input_tokens,
+            usage.cache_read_input_tokens,
+        ),
+    )
+    payload = _ENCODER.encode(header) + b"\t" + result.line
+    return b"%08x" % zlib.crc32(payload) + payload
+
+
+def decode_record(record: bytes) -> ResultLine | None:
+    """Read a record; None for one that is torn, damaged, or of another version (U1)."""
+    checksum, payload = record[:_CRC_LENGTH], record[_CRC_LENGTH:]
+    if not payload.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(payload):
+        return None
+    head, _, line = payload.partition(b"\t")
+    try:
+        header = _HEADER.decode(head)
+    except msgspec.MsgspecError:
+        return None
+    return ResultLine(
+        position=header.position,
+        type=header.type,
+        line=line,
+        model=header.model,
+        cost_nanousd=header.cost_nanousd,
+        usage=Usage(
+            input_tokens=header.usage[0],
+            output_tokens=header.usage[1],
+            cache_creation_5m_input_tokens=header.usage[2],
+            cache_creation_1h_input_tokens=header.usage[3],
+            cache_read_input_tokens=header.usage[4],
+        ),
+    )
