@@ -86,8 +86,12 @@ class HTTPClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send, and return whatever was answered, its body bounded. Raises only for failures of the transport."""
-        async with self._response(method, path, body, headers) as response:
-            return await self._read(response)
+        data, sent = self._prepared(body, headers)
+        try:
+            async with await self._send(method, path, data, sent) as response:
+                return await self._read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _failure(error) from error
 
     async def events(
         self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
@@ -95,7 +99,7 @@ class HTTPClient:
         """Post JSON and yield the server-sent events of the answer; closing the iterator closes the connection."""
         reader = EventReader()
         received = 0
-        async with self._response("POST", path, body, {"Accept": "text/event-stream", **(headers or {})}) as response:
+        async with self._streaming(path, body, {"Accept": "text/event-stream", **(headers or {})}) as response:
             if response.status != _OK or response.content_type != "text/event-stream":
                 self.accept(await self._read(response), model=model)
                 reason = f"answered {response.content_type} in place of a stream"
@@ -120,21 +124,24 @@ class HTTPClient:
             await self._session.close()
 
     @asynccontextmanager
-    async def _response(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    async def _streaming(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        data = None if body is None else _encode(body)
-        sent = {**self._headers, **(headers or {})}
-        if data is not None:
-            sent["Content-Type"] = "application/json"
+        data, sent = self._prepared(body, headers)
         try:
-            async with await self._send(method, path, data, sent) as response:
+            async with await self._send("POST", path, data, sent) as response:
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _failure(error) from error
 
+    def _prepared(
+        self, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> tuple[aiohttp.BytesPayload | None, dict[str, str]]:
+        sent = self._headers if headers is None else {**self._headers, **headers}
+        return None if body is None else aiohttp.BytesPayload(_encode(body), content_type="application/json"), sent
+
     async def _send(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str]
+        self, method: str, path: str, data: aiohttp.BytesPayload | None, headers: dict[str, str]
     ) -> aiohttp.ClientResponse:
         session = self._open()
         await _NoticeClosed()
