@@ -256,6 +256,8 @@ class Dispatcher:
                 holding.renewed_at = asked_at
             elif self._holdings.get(holding.lease.key) is holding:
                 self._lose(holding)
+        # What was dropped meanwhile, as after a pause, would be nobody's until the renewed lease lapses.
+        await self._store.release([one.lease for one in holdings if one.lost and one.lease.key in kept])
 
     # Requests
 
