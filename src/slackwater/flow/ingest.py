@@ -92,7 +92,14 @@ def _main(spool: Path, ordered: Path) -> None:
     ceiling = spool.stat().st_size + _HEADROOM_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
     gc.disable()  # a short life, and no cycles worth the search through a hundred thousand requests
-    sys.stdout.buffer.write(msgspec.msgpack.encode(ingest_file(spool, ordered)))
+    try:
+        sys.stdout.buffer.write(msgspec.msgpack.encode(ingest_file(spool, ordered)))
+        sys.stdout.buffer.flush()
+    except (
+        BrokenPipeError
+    ):  # the server is gone, and nobody else wants this; a traceback would look like a fault of ours
+        ordered.unlink(missing_ok=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
