@@ -73,6 +73,7 @@ class Gate:
         self.in_flight += 1
         if self.away:
             self._closed_until = self._clock.monotonic() + PROBE_SECONDS
+            self._arm()
 
     @asynccontextmanager
     async def slot(self, *, interactive: bool) -> AsyncIterator[None]:
@@ -110,6 +111,9 @@ class Gate:
         """Hear that a call was answered: the backend is there and may get a little more."""
         self._failures = 0
         self._closed_until = 0.0
+        if self._timer is not None:  # it may sleep far beyond the next probe
+            self._timer.cancel()
+            self._timer = None
         # Doubling with every round of answers until the first refusal, one more a round after it.
         never_full = self._decreased_at == float("-inf")
         self._limit = min(float(self._ceiling), self._limit + (1.0 if never_full else 1.0 / self._limit))
@@ -145,10 +149,11 @@ class Gate:
 
     def _arm(self) -> None:
         """While the backend is away nothing else would wake those who wait for the next probe."""
-        if self.away and (self._timer is None or self._timer.done()):
+        closed = self.away and self._clock.monotonic() < self._closed_until
+        if closed and (self._timer is None or self._timer.done()):
             self._timer = asyncio.get_running_loop().create_task(self._probe_later())
 
     async def _probe_later(self) -> None:
-        await self._clock.sleep(max(0.01, self._closed_until - self._clock.monotonic()))
+        await self._clock.sleep(self._closed_until - self._clock.monotonic())
         self._timer = None
         self._admit()

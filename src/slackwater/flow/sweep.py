@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import structlog
+
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.domain.events import BatchCancelInitiated, Event
 from slackwater.flow.close import Closer
@@ -21,6 +23,10 @@ ORPHAN_ROUND_SECONDS = 600.0
 ORPHAN_AGE = timedelta(hours=1)
 """Bytes younger than this may belong to a create or a flush that has not been committed yet (D2)."""
 BATCHES_PER_ROUND = 16
+BROKEN_SECONDS = 600.0
+"""Before results that could not be joined are read again."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +50,8 @@ class Sweeper:
         self._closer = closer
         self._options = options
         self._orphans_at = float("-inf")
+        self._broken: dict[str, float] = {}
+        """Batches whose results could not be joined, and when it is worth trying again."""
         self.wake = asyncio.Event()
         """Set to have a round now."""
 
@@ -53,21 +61,38 @@ class Sweeper:
             self.wake.set()
 
     async def run(self) -> None:
-        """Sweep until canceled."""
-        while True:
-            with suppress(StoreUnavailableError, OSError):
-                await self.round()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ROUND_SECONDS):
-                    await self.wake.wait()
-            self.wake.clear()
+        """Sweep until canceled. Closing has its time (C3, T2) and waits for nothing else."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._close_forever())
+            group.create_task(self._keep_house_forever())
 
     async def round(self) -> None:
         """Do everything that is due."""
+        await self._close_all()
+        await self._keep_house()
+
+    async def _close_forever(self) -> None:
+        while True:
+            self.wake.clear()
+            with suppress(StoreUnavailableError, OSError):
+                await self._close_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await self.wake.wait()
+
+    async def _close_all(self) -> None:
         while await self._closer.close_some():
             pass
+
+    async def _keep_house_forever(self) -> None:
+        while True:
+            with suppress(StoreUnavailableError, OSError):
+                await self._keep_house()
+            await self._clock.sleep(ROUND_SECONDS)
+
+    async def _keep_house(self) -> None:
         now = self._clock.now()
-        if not await self._store.hold(self._options.holder, now, now + timedelta(seconds=HOLD_SECONDS)):
+        if not await self._hold():
             return
         await self._store.high_water(now)
         await self._archive()
@@ -77,6 +102,10 @@ class Sweeper:
             await self._store.forget_creates(now)
             await self._remove_orphans()
 
+    async def _hold(self) -> bool:
+        now = self._clock.now()
+        return await self._store.hold(self._options.holder, now, now + timedelta(seconds=HOLD_SECONDS))
+
     async def _archive(self) -> None:
         now = self._clock.now()
         while keys := await self._store.archive_due(now, now - self._options.results_kept, limit=BATCHES_PER_ROUND):
@@ -84,23 +113,36 @@ class Sweeper:
                 await self._blobs.delete(key)
 
     async def _compact(self) -> None:
-        for compaction in await self._store.fragmented(limit=BATCHES_PER_ROUND):
-            await self._join(compaction)
+        found = await self._store.fragmented(limit=BATCHES_PER_ROUND + len(self._broken))
+        self._broken = {one.batch_id: self._broken[one.batch_id] for one in found if one.batch_id in self._broken}
+        for compaction in found:
+            if self._clock.monotonic() < self._broken.get(compaction.batch_id, float("-inf")):
+                continue
+            if not await self._hold():
+                return
+            try:
+                await self._join(compaction)
+            except OSError as error:
+                self._broken[compaction.batch_id] = self._clock.monotonic() + BROKEN_SECONDS
+                _log.error("cannot join the results of a batch", batch_id=compaction.batch_id, error=str(error))
 
     async def _join(self, compaction: Compaction) -> None:
-        """Write an ended batch's results into one blob, byte for byte as they are delivered already (R1)."""
+        """Write an ended batch's results into one blob, byte for byte as they are delivered already (R1).
+
+        File and blob carry the holder's name: one that lost its hold must not write into the next one's.
+        """
         length = sum(part.length for part in compaction.ranges)
 
         async def moved() -> tuple[()]:
             return ()
 
         delivery = Delivery(length=length, etag="", ranges=compaction.ranges, blobs=self._blobs, locate=moved)
-        path = self._options.spool / f"{compaction.batch_id}.joined"
+        path = self._options.spool / f"{compaction.batch_id}.{self._options.holder}.joined"
         try:
             with path.open("wb") as file:  # page-cache writes of at most 1 MiB
                 async for piece in delivery.body():
                     file.write(piece)
-            key = f"results/{compaction.batch_id}/joined"
+            key = f"results/{compaction.batch_id}/joined.{self._options.holder}"
             await self._blobs.put_file(key, path)
         finally:
             path.unlink(missing_ok=True)

@@ -175,3 +175,51 @@ def test_backoff_is_jittered_bounded_and_never_shorter_than_asked() -> None:
     waits = [backoff_seconds(attempt) for attempt in range(40) for _ in range(20)]
     assert 0 <= min(waits) < max(waits) <= 30
     assert backoff_seconds(1, 12.0) == 12.0
+
+
+async def test_a_backend_that_is_away_and_wanted_by_nobody_wakes_nobody_again_and_again() -> None:
+    """X7: the workers are told once that the next probe may go; until somebody sends it there is nothing to do."""
+    clock = FakeClock()
+    one = gate(clock)
+    room = asyncio.Event()
+    one.on_room.append(room)
+    for _ in range(AWAY_FAILURES):
+        one.take()
+        one.failed(full=False, retry_after_seconds=None)
+        one.release()
+    await asyncio.sleep(0)  # lets the timer begin to wait
+    room.clear()
+    await clock.advance(1.1)
+    assert room.is_set()
+    assert one.has_room()
+    room.clear()
+    for _ in range(10):
+        await clock.advance(0.02)
+    assert not room.is_set()
+    one.take()
+    assert not one.has_room()
+    await asyncio.sleep(0)  # likewise
+    await clock.advance(1.1)
+    assert room.is_set(), "a probe that does not come back is followed by the next one"
+
+
+async def test_a_long_retry_after_is_forgotten_with_the_next_success() -> None:
+    """X7: when the backend is back and goes away again, its probes are a second apart as ever."""
+    clock = FakeClock()
+    one = gate(clock)
+    for _ in range(AWAY_FAILURES + 1):
+        one.take()
+    for _ in range(AWAY_FAILURES):
+        one.failed(full=False, retry_after_seconds=600)
+        one.release()
+    await asyncio.sleep(0)  # lets the timer begin to wait
+    one.succeeded()
+    one.release()
+    for _ in range(AWAY_FAILURES):
+        one.take()
+        one.failed(full=False, retry_after_seconds=None)
+        one.release()
+    waiting = asyncio.create_task(one.acquire(interactive=False))
+    await asyncio.sleep(0)  # likewise
+    await clock.advance(1.1)
+    assert waiting.done()
