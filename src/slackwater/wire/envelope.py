@@ -32,7 +32,8 @@ _CUSTOM_ID = re.compile(CUSTOM_ID_PATTERN)
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"`([^`]*)`")
 _BYTE = re.compile(r" \(byte (\d+)\)")
-_UTF8_STEP_BYTES = 2**20
+_UTF8_STEP_BYTES = 2**16
+"""Small enough that the memory for one step's text is used again for the next, not asked of the system anew."""
 _TYPE_SENTENCES = {
     "object": "Input should be a valid dictionary",
     "array": "Input should be a valid list",
