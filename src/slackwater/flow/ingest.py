@@ -95,9 +95,7 @@ def _main(spool: Path, ordered: Path) -> None:
     try:
         sys.stdout.buffer.write(msgspec.msgpack.encode(ingest_file(spool, ordered)))
         sys.stdout.buffer.flush()
-    except (
-        BrokenPipeError
-    ):  # the server is gone, and nobody else wants this; a traceback would look like a fault of ours
+    except BrokenPipeError:  # the server is gone, and nobody else wants this
         ordered.unlink(missing_ok=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
