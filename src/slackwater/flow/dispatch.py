@@ -155,6 +155,9 @@ class Dispatcher:
 
     async def _lease_some(self) -> int:
         """Take shards of every batch that has none in hand, and more where a backend would run dry; return how many."""
+        if self._is_full():  # the end of a shard in hand is what to wait for, not each request's
+            self._backlogged = frozenset()
+            return 0
         backlog = await self._store.backlog(self._clock.now(), limit=BACKLOG_ROWS)
         self._backlogged = frozenset(self._infer.backend_of(row.model) for row in backlog)
         turns, taken = self._turns, 0
@@ -182,12 +185,12 @@ class Dispatcher:
             self._turns[row.batch_id] = self._turn
             for lease in leases:
                 taken += await self._take_up(lease, asked_at)
+            if self._is_full():
+                break
         return taken
 
     def _wanted(self, row: Backlog, held: int) -> int:
         """Return how many shards to take of a batch and model of which `held` are in hand."""
-        if len(self._holdings) >= HELD_BATCHES_MAX or self._held_bytes() >= HELD_BYTES_MAX:
-            return 0
         if row.batch_id in self._stops or self._clock.monotonic() < self._unreadable.get(row.batch_id, 0.0):
             return 0
         if held == 0:
@@ -200,8 +203,9 @@ class Dispatcher:
         missing = ahead - self._schedule.unsent(backend)
         return max(0, min(4, -(-missing // SHARD_REQUESTS_MAX)))
 
-    def _held_bytes(self) -> int:
-        return sum(holding.lease.shard.length for holding in self._holdings.values())
+    def _is_full(self) -> bool:
+        held_bytes = sum(holding.lease.shard.length for holding in self._holdings.values())
+        return len(self._holdings) >= HELD_BATCHES_MAX or held_bytes >= HELD_BYTES_MAX
 
     async def _take_up(self, lease: Lease, asked_at: float) -> bool:
         """Begin to work on a shard; False when its requests cannot be read here."""
@@ -316,18 +320,14 @@ class Dispatcher:
             return
         self._recorder.add(holding.lease, line)
         holding.open -= 1
-        if holding.open == 0 and self._schedule_is_dry(holding):
-            self._recorder.hurry()
+        if holding.open == 0 and all(other.open == 0 for other in self._of_batch(holding.lease.batch_id)):
+            self._recorder.hurry()  # nothing else of the batch is open here: its end may be near
 
     def _fault(self, turn: Turn, error: Exception) -> ResultLine:
         loop = asyncio.get_running_loop()
         loop.call_exception_handler({"message": "a request met an unexpected error", "exception": error})
         line = errored_line(turn.entry.request.custom_id, APIError(), self._ids.new(REQUEST))
         return ResultLine(position=turn.entry.position, type="errored", line=line, model=turn.lease.shard.model)
-
-    def _schedule_is_dry(self, holding: Holding) -> bool:
-        """Tell whether nothing else of the batch is open here, so that its end may be near."""
-        return all(other.open == 0 for other in self._of_batch(holding.lease.batch_id))
 
     # Endings
 

@@ -255,11 +255,11 @@ class Recorder:
         asyncio.get_running_loop().call_exception_handler(
             {"message": f"the store could not take results of {', '.join(batch_ids)}", "exception": error}
         )
-        given_up = [desk.lease for desk, _ in parcel.taken if self._is_open(desk)]
+        given_up = frozenset(desk.lease.key for desk, _ in parcel.taken if self._is_open(desk))
         for desk, lines in parcel.taken:
             self._forget(lines)
             self.close(desk.lease)
-        self._tell(CommitReport(fenced=frozenset(lease.key for lease in given_up)))
+        self._tell(CommitReport(fenced=given_up))
         return []
 
     def _settle(self, parcel: _Parcel, report: CommitReport) -> None:

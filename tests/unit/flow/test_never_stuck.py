@@ -1,15 +1,15 @@
 """What must not stop a worker for ever, or the server with it: full memory, doubtful leases, damage, closed shards."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slackwater.domain.batch import Batch, RequestCounts
+from slackwater.domain.batch import Backlog, Batch, RequestCounts
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.domain.result import CommitReport, Flush
-from slackwater.flow import record
+from slackwater.flow import dispatch, record
 from slackwater.flow.holding import Holding
 from support.worker import WORKSPACE, until, working
 
@@ -97,3 +97,23 @@ async def test_a_stopped_batch_that_cannot_be_read_holds_up_the_end_of_no_other(
         await worker.sweeper.round()
         assert (await worker.ended(fine)).counts == RequestCounts(canceled=1)
         assert (await worker.batches.retrieve(WORKSPACE, lost.id)).processing_status == "canceling"
+
+
+async def test_a_worker_whose_hands_are_full_does_not_ask_for_more_after_every_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L2, design of the hot path: only the end of a shard makes room, and then the next batch is taken at once."""
+    monkeypatch.setattr(dispatch, "HELD_BATCHES_MAX", 1)
+    async with working(tmp_path, running=False) as worker:
+        batches = [await worker.create({f"r{n}": {} for n in range(60)}) for _ in range(2)]
+    async with working(tmp_path, in_flight=1) as worker:
+        real, looks = worker.store.backlog, list[int]()
+
+        async def backlog(now: datetime, *, limit: int) -> list[Backlog]:
+            looks.append(worker.dispatcher.held)
+            return await real(now, limit=limit)
+
+        worker.store.backlog = backlog  # type: ignore[method-assign]  # counts
+        for batch in batches:
+            assert (await worker.ended(batch)).counts.succeeded == 60
+    assert set(looks) <= {0}
