@@ -10,7 +10,7 @@ import mmap
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ from slackwater.domain.errors import WireError
 from slackwater.flow.plan import Planned, cut, plan
 from slackwater.flow.split import split
 from slackwater.wire.envelope import Item
-from slackwater.wire.lines import encode_request, request_pieces
+from slackwater.wire.lines import request_pieces, without_breaks
 from slackwater.wire.prompt import glance
 
 _HEADROOM_BYTES = 2**30
@@ -53,7 +53,7 @@ def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
     items = split(memoryview(body))
     places = plan(glance(item.params) for item in items)
     with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=_private) as file:  # Path.open has no opener
-        sizes = _write_one_line(file, items, places) if _is_one_line(body) else _write(file, items, places)
+        sizes = list(_write(file, items, places, one_line=_is_one_line(body)))
         file.flush()
         os.fsync(file.fileno())
     return Ingested(shards=tuple(cut(sizes)), size=len(items))
@@ -64,23 +64,15 @@ def _is_one_line(body: mmap.mmap) -> bool:
     return body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1
 
 
-def _write_one_line(file: BinaryIO, items: Sequence[Item], places: Sequence[Planned]) -> list[tuple[str, int]]:
-    sizes = []
+def _write(
+    file: BinaryIO, items: Sequence[Item], places: Sequence[Planned], *, one_line: bool
+) -> Iterator[tuple[str, int]]:
     write = file.write
     for place in places:
         item = items[place.index]
-        head, params, tail = request_pieces(place.index, place.group, item.custom_id, memoryview(item.params))
-        sizes.append((place.model, write(head) + write(params) + write(tail)))
-    return sizes
-
-
-def _write(file: BinaryIO, items: Sequence[Item], places: Sequence[Planned]) -> list[tuple[str, int]]:
-    sizes = []
-    for place in places:
-        item = items[place.index]
-        line = encode_request(place.index, place.group, item.custom_id, memoryview(item.params))
-        sizes.append((place.model, file.write(line)))
-    return sizes
+        params = memoryview(item.params) if one_line else without_breaks(memoryview(item.params))
+        head, params, tail = request_pieces(place.index, place.group, item.custom_id, params)
+        yield place.model, write(head) + write(params) + write(tail)
 
 
 def _private(path: str, flags: int) -> int:

@@ -38,10 +38,12 @@ def encode_request(index: int, group: int, custom_id: str, params: memoryview) -
 
     Line breaks between tokens of `params` become blanks, so that a line stays a line.
     """
-    raw = bytes(params)
-    if b"\n" in raw or b"\r" in raw:
-        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"".join(request_pieces(index, group, custom_id, memoryview(raw)))
+    return b"".join(request_pieces(index, group, custom_id, without_breaks(params)))
+
+
+def without_breaks(params: memoryview) -> memoryview:
+    """Return a copy in which line breaks are blanks."""
+    return memoryview(bytes(params).replace(b"\n", b" ").replace(b"\r", b" "))
 
 
 def request_pieces(index: int, group: int, custom_id: str, params: memoryview) -> tuple[bytes, memoryview, bytes]:
