@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slackwater.domain.batch import Terms
-from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError, WireError
 from slackwater.domain.model import Route, Routes
 from slackwater.flow.gate import PROBE_SECONDS, Gate
 from slackwater.flow.meter import meter
@@ -108,6 +108,9 @@ class Interactive:
             except AttemptFailedError as failed:
                 gate.answered()
                 raise failed.error from failed
+            except WireError:
+                gate.answered()
+                raise
             gate.succeeded()
 
     async def _charge(self, message: dict[str, Any], checked: Checked, caller: Caller, route: Route) -> None:

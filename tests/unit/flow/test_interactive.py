@@ -141,6 +141,17 @@ async def test_nobody_waits_for_a_backend_that_is_away() -> None:
     assert len(desk.backend.calls) == AWAY_FAILURES
 
 
+async def test_a_refusal_shows_that_the_backend_is_there() -> None:
+    """X7: whoever answers 400 is not away; failures before it do not count on."""
+    desk = Desk(BackendAwayError("refused"))
+    away = desk.backend.failure
+    for failure in [*[away] * (AWAY_FAILURES - 1), InvalidRequestError("no"), away]:
+        desk.backend.failure = failure
+        with pytest.raises(WireError):
+            await desk.create()
+    assert not desk.gate.away
+
+
 @pytest.mark.parametrize(
     ("body", "raised"),
     [
