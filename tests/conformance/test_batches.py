@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from slackwater.clock import SystemClock
 from slackwater.domain.batch import RequestCounts
 from slackwater.domain.errors import InvalidRequestError
+from slackwater.domain.ids import BATCH, IdSource
 from slackwater.domain.result import ResultRange
 from slackwater.store import Store
 from support.stores import (
@@ -198,6 +200,22 @@ async def test_an_unknown_cursor_is_refused(store: Store) -> None:
     batch = await sealed(store)
     with pytest.raises(InvalidRequestError, match="Only one"):
         await store.page(MINE, limit=3, after_id=batch.id, before_id=batch.id)
+
+
+async def test_who_deletes_while_paging_goes_on_where_he_was(store: Store) -> None:
+    """Section 16 row 25: the cursor of a deleted batch is still a place, in both directions; nothing is passed over."""
+    clock = SystemClock()
+    ids = IdSource(lambda: int(clock.now().timestamp() * 1000))
+    for _ in range(9):
+        await ended(store, (1,), batch_id=ids.new(BATCH), created_at=clock.now())
+        await clock.sleep(0.002)
+    everything = [batch.id for batch in (await store.page(MINE, limit=20)).items]
+    for batch_id in everything[3:6]:
+        assert await store.delete(MINE, batch_id) is not None
+    older = await store.page(MINE, limit=20, after_id=everything[4])
+    newer = await store.page(MINE, limit=20, before_id=everything[4])
+    assert [batch.id for batch in older.items] == everything[6:]
+    assert [batch.id for batch in newer.items] == everything[:3]
 
 
 async def test_a_canceled_batch_keeps_its_first_instant(store: Store) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
-_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 _BODY_LENGTH = 22
 _RANDOM_BITS = 62
 _SEQUENCE_BITS = 12

@@ -85,14 +85,13 @@ class Admit:
         ordered = spool.with_suffix(".ordered")
         try:
             ingested = await _ingest(spool, ordered)
-            batch_id = self._ids.new(BATCH)
-            requests_key = f"requests/{batch_id}"
+            requests_key = f"requests/{self._ids.new('blob')}"
             await self._blobs.put_file(requests_key, ordered)
         finally:
             await asyncio.to_thread(ordered.unlink, missing_ok=True)
         created_at = self._clock.now()
         batch = Batch(
-            id=batch_id,
+            id=self._ids.new(BATCH),  # at this instant: ids and instants order alike
             workspace_id=origin.workspace_id,
             terms=origin.terms,
             size=ingested.size,

@@ -29,6 +29,7 @@ from slackwater.domain.result import Charge, ResultRange
 from slackwater.ports import Page, Sealed
 from slackwater.store import rows
 from slackwater.store.database import Database
+from slackwater.store.places import place_of
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
 from slackwater.store.schema import Instant, backlogs, batch_charges, batches, creates, segments, shards
 
@@ -214,10 +215,11 @@ def _page(
 
 def _cursor(connection: Connection, workspace_id: str, name: str, batch_id: str) -> Any:  # noqa: ANN401  # an SQL tuple
     row = connection.execute(select(batches.c.created_at).where(_owned(workspace_id, batch_id))).first()
-    if row is None:
+    instant = row.created_at if row is not None else place_of(batch_id, newer=name == "before_id")
+    if instant is None:
         message = f"{name}: there is no batch `{batch_id}` in this list."
         raise InvalidRequestError(message)
-    return tuple_(literal(row.created_at, Instant), literal(batch_id, Text))
+    return tuple_(literal(instant, Instant), literal(batch_id, Text))
 
 
 def _cancel(connection: Connection, workspace_id: str, batch_id: str, now: datetime) -> Batch | None:
