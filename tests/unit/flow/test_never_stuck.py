@@ -49,7 +49,7 @@ async def test_a_request_refused_by_a_doubtful_lease_is_sent_later_although_the_
 
 async def test_a_shard_that_was_closed_elsewhere_is_dropped_with_what_is_unsent_of_it(tmp_path: Path) -> None:
     """T2, S5: its lease lapsed while this worker was paused over the deadline; nothing of it is started any more."""
-    async with working(tmp_path, running=False, expires_after=timedelta(seconds=0.2)) as worker:
+    async with working(tmp_path, running=False, expires_after=timedelta(seconds=1.5)) as worker:
         batch = await worker.create({"a": {}})
         now = worker.clock.now()
         (lease,) = await worker.store.lease(batch.id, "m", worker_id="worker_1", now=now, until=now, limit=1)
