@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -278,8 +278,3 @@ async def _build(  # see `working`
         gate=gates["scripted"],
         events=events,
     )
-
-
-def at(instant: datetime, seconds: float) -> datetime:
-    """Return an instant some seconds later."""
-    return instant + timedelta(seconds=seconds)

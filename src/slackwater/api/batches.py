@@ -13,6 +13,7 @@ from slackwater.api.spool import spooled
 from slackwater.domain.errors import InvalidRequestError
 from slackwater.flow.admit import Origin
 from slackwater.flow.interactive import Caller
+from slackwater.wire.lines import RESULTS_MEDIA_TYPE
 from slackwater.wire.objects import BatchProgress, DeletedMessageBatch, batch_list, batch_progress, message_batch
 
 POLL_SECONDS = "10"  # contract §4.2, as the real API sends it
@@ -69,7 +70,7 @@ async def results(context: Context, caller: Caller) -> Answer:
     batch_id = context.parameters["batch_id"]
     delivery = await context.services.batches.results(caller.workspace_id, batch_id)
     headers = {
-        "content-type": "application/x-jsonl",
+        "content-type": RESULTS_MEDIA_TYPE,
         "content-disposition": f'attachment; filename="{batch_id}_results.jsonl"',
     }
     return download(context, delivery, headers)

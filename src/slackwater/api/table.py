@@ -6,6 +6,7 @@ from slackwater.api.context import Answer, Context
 from slackwater.api.openapi import document
 from slackwater.api.responses import json
 from slackwater.api.routes import Endpoint
+from slackwater.wire.lines import RESULTS_MEDIA_TYPE
 
 _PAGED = ("limit", "after_id", "before_id")
 
@@ -58,7 +59,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/v1/messages/batches/{batch_id}/results",
         handle=guarded(batches.results),
         summary="Stream the results of a message batch that has ended",
-        answers="application/x-jsonl",
+        answers=RESULTS_MEDIA_TYPE,
     ),
     Endpoint(
         method="GET",

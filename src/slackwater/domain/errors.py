@@ -159,7 +159,3 @@ class AttemptFailedError(Exception):
 
 class StoreUnavailableError(Exception):
     """The store cannot be written: the disk is full, failing, or the database is away."""
-
-
-class LeaseLostError(Exception):
-    """The lease behind this work has passed to another worker; the work is dropped."""

@@ -19,8 +19,6 @@ MESSAGE = "msg"
 REQUEST = "req"
 WORKSPACE = "wrkspc"
 API_KEY = "apikey"
-FILE = "file"
-EVENT = "whe"
 WORKER = "worker"
 
 

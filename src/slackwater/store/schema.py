@@ -279,11 +279,6 @@ def pack_positions(positions: tuple[int, ...]) -> bytes:
     return struct.pack(f">{len(positions)}H", *positions)
 
 
-def unpack_positions(packed: bytes) -> tuple[int, ...]:
-    """Read a segment's positions."""
-    return struct.unpack(f">{len(packed) // 2}H", packed)
-
-
 def bits(positions: tuple[int, ...]) -> int:
     """Return the set of positions as a bitmap."""
     bitmap = 0
