@@ -5,6 +5,7 @@ import ipaddress
 import re
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self
@@ -300,9 +301,11 @@ class Settings(_Section):
 
     def routes(self) -> Routes:
         """Return which backend serves which model; a single backend without models serves every name."""
-        if not self.models and self.backends:
-            return Routes(routes=(Route(id="*", backend=self.backends[0].name),))
-        return Routes(routes=tuple(model.route() for model in self.models))
+        routes = [model.route() for model in self.models]
+        if not routes and self.backends:
+            routes = [Route(id="*", backend=self.backends[0].name)]
+        fetching = {backend.name for backend in self.backends if getattr(backend, "pass_urls", False)}
+        return Routes(routes=tuple(replace(route, pass_urls=route.backend in fetching) for route in routes))
 
     def with_engines(self, found: Sequence[Engine]) -> Self:
         """Return settings connected to engines that run on this machine, or to the simulator when there are none.

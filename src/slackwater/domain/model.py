@@ -19,6 +19,8 @@ class Route:
     max_tokens: int | None = None
     """Largest `max_tokens` accepted; None: not limited by us."""
     vision: bool = True
+    pass_urls: bool = False
+    """The operator lets this backend fetch URL sources itself; otherwise such a request is refused."""
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under version 2026-10-21 too (contract §1.2, our extension)."""
     price: Price = FREE

@@ -93,7 +93,7 @@ def _check_sources(params: Mapping[str, Any], route: Route, model: str) -> None:
             continue
         if source.get("type") == "file":
             raise NotFoundError(f"File `{source.get('file_id')}` not found.")
-        if source.get("type") == "url":
+        if source.get("type") == "url" and not route.pass_urls:
             message = f"{path}.{kind}.source: url sources are not fetched by this server; send the content itself"
             raise InvalidRequestError(message)
 
