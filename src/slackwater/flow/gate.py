@@ -2,14 +2,15 @@
 
 The limit is the configured one; below it, a backend that says it has too much to do (429, 529) gets less, and more
 again as it succeeds (additive increase, multiplicative decrease). A backend that is away gets one probe a second (X7).
-Interactive calls go before batch work.
+Interactive calls go before batch work. At a backend with slots, where every prompt in flight is read by the same few
+cores, they have places of their own, and nothing new is started beside one that waits for its first token.
 """
 
 import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from slackwater.ports import Clock
@@ -36,8 +37,15 @@ def backoff_seconds(attempt: int, retry_after_seconds: float | None = None) -> f
 class Gate:
     """Admits calls to one backend."""
 
-    def __init__(self, name: str, *, ceiling: int, adaptive: bool, clock: Clock) -> None:
+    def __init__(
+        self, name: str, *, ceiling: int, adaptive: bool, clock: Clock, slots: int | None = None, reserved: int = 0
+    ) -> None:
+        """Make a gate; with `slots` prefix groups are drained one per slot, `reserved` places are for people only."""
         self.name = name
+        self.slots = slots
+        self._reserved = reserved
+        self._people = 0
+        self._hushed = 0
         self._clock = clock
         self._ceiling = ceiling
         self._limit = float(min(ceiling, 16) if adaptive else ceiling)
@@ -66,11 +74,12 @@ class Gate:
     def has_room(self) -> bool:
         """Tell whether a batch request could start now without overtaking anyone."""
         crowded = self.parked >= PARKED_PER_SLOT * self.limit + PARKED_MIN
-        return not crowded and not self._interactive and not self._batch and self._free()
+        return not crowded and not self._interactive and not self._batch and self._free(interactive=False)
 
-    def take(self) -> None:
+    def take(self, *, interactive: bool = False) -> None:
         """Use a slot; the caller saw `has_room` in the same step."""
         self.in_flight += 1
+        self._people += interactive
         if self.away:
             self._closed_until = self._clock.monotonic() + PROBE_SECONDS
             self._arm()
@@ -82,12 +91,28 @@ class Gate:
         try:
             yield
         finally:
-            self.release()
+            self.release(interactive=interactive)
+
+    def hush(self, seconds: float) -> Callable[[], object]:
+        """Start no batch work at a backend with slots until what is returned is called, or so many seconds are over.
+
+        What is being answered goes on; a prompt that comes now is not read behind others'.
+        """
+        if self.slots is None:
+            return lambda: None
+        self._hushed += 1
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        timer.add_done_callback(self._unhush)
+        return timer.cancel
+
+    def _unhush(self, _timer: asyncio.Future[None]) -> None:
+        self._hushed -= 1
+        self._admit()
 
     async def acquire(self, *, interactive: bool) -> None:
         """Wait for a slot, interactive callers first."""
-        if self._free() and not self._interactive and (interactive or not self._batch):
-            self.take()
+        if self._free(interactive=interactive) and not self._interactive and (interactive or not self._batch):
+            self.take(interactive=interactive)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._interactive if interactive else self._batch
@@ -97,14 +122,15 @@ class Gate:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.release()
+                self.release(interactive=interactive)
             with contextlib.suppress(ValueError):
                 queue.remove(waiter)
             raise
 
-    def release(self) -> None:
+    def release(self, *, interactive: bool = False) -> None:
         """Give a slot back and let the next one in."""
         self.in_flight -= 1
+        self._people -= interactive
         self._admit()
 
     def succeeded(self) -> None:
@@ -132,17 +158,20 @@ class Gate:
         if self.away:
             self._closed_until = max(self._closed_until, now + max(PROBE_SECONDS, retry_after_seconds or 0.0))
 
-    def _free(self) -> bool:
-        if self.away:
-            return self.in_flight < self.limit and self._clock.monotonic() >= self._closed_until
-        return self.in_flight < self.limit
+    def _free(self, *, interactive: bool) -> bool:
+        if self.away and self._clock.monotonic() < self._closed_until:
+            return False
+        if interactive:
+            return self.in_flight < self.limit + self._reserved
+        return not self._hushed and self.in_flight < self.limit + min(self._reserved, self._people)
 
     def _admit(self) -> None:
-        while (self._interactive or self._batch) and self._free():
-            waiter = (self._interactive or self._batch).popleft()
-            if not waiter.done():
-                self.take()
-                waiter.set_result(None)
+        for queue, interactive in ((self._interactive, True), (self._batch, False)):
+            while queue and self._free(interactive=interactive):
+                waiter = queue.popleft()
+                if not waiter.done():
+                    self.take(interactive=interactive)
+                    waiter.set_result(None)
         self._arm()
         for event in self.on_room:
             event.set()

@@ -3,7 +3,7 @@
 Somebody waits for the answer, so nothing is retried here: the client's SDK does that, and is told when.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,10 @@ from slackwater.wire.lines import finish_message
 from slackwater.wire.params import Checked
 
 ESTIMATED_BYTES_PER_TOKEN = 4
+FIRST_TOKEN_SECONDS, WHOLE_ANSWER_SECONDS = 60.0, 2.0
+"""A backend with slots starts no batch work beside a call that waits for its first token, at most so long. Of a whole
+answer the first token is not seen."""
+_BEFORE_FIRST_TOKEN = ("message_start", "ping")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,7 @@ class Interactive:
     async def create(self, checked: Checked, caller: Caller) -> dict[str, Any]:
         """Return the whole Message. Raises a WireError."""
         route = self._route(checked)
-        async with self._passing(route) as backend:
+        async with self._passing(route, WHOLE_ANSWER_SECONDS) as (backend, _):
             message = await backend.infer(_call(checked, caller, route))
         finished = finish_message(message, model=checked.model, service_tier="standard")
         await self._charge(finished, checked, caller, route)
@@ -66,8 +70,10 @@ class Interactive:
         route = self._route(checked)
         usage: dict[str, Any] = {}
         try:
-            async with self._passing(route) as backend:
+            async with self._passing(route, FIRST_TOKEN_SECONDS) as (backend, first_token):
                 async for event in backend.stream(_call(checked, caller, route)):
+                    if event["type"] not in _BEFORE_FIRST_TOKEN:
+                        first_token()
                     yield _named(event, checked.model, usage)
         finally:
             # Also when the client left half-way: what the backend has reported by then was used.
@@ -94,14 +100,18 @@ class Interactive:
         return route
 
     @asynccontextmanager
-    async def _passing(self, route: Route) -> AsyncIterator[Backend]:
-        """Hold a slot, and turn what backends raise into what the client is told."""
+    async def _passing(self, route: Route, quiet_seconds: float) -> AsyncIterator[tuple[Backend, Callable[[], object]]]:
+        """Hold a slot, and turn what backends raise into what the client is told.
+
+        With the backend comes what is to be called at the first token: from then on batch work may start beside it.
+        """
         gate = self._gates[route.backend]
         if gate.away and not gate.has_room():
             raise OverloadedError(retry_after_seconds=PROBE_SECONDS)
         async with gate.slot(interactive=True):
+            first_token = gate.hush(quiet_seconds)
             try:
-                yield self._backends[route.backend]
+                yield self._backends[route.backend], first_token
             except BackendAwayError as away:
                 gate.failed(full=away.full, retry_after_seconds=away.retry_after_seconds)
                 raise OverloadedError(retry_after_seconds=away.retry_after_seconds) from away
@@ -111,6 +121,8 @@ class Interactive:
             except WireError:
                 gate.answered()
                 raise
+            finally:
+                first_token()
             gate.succeeded()
 
     async def _charge(self, message: dict[str, Any], checked: Checked, caller: Caller, route: Route) -> None:
