@@ -7,8 +7,9 @@ vocabulary is byte-level BPE with a few merges, turns are ChatML, tools are call
 import random
 import struct
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +58,7 @@ CHAT_TEMPLATE: Final = """\
 """ChatML with tools: what most small open models bring along."""
 
 _ALIGNMENT: Final = 32
-_NORMAL, _CONTROL = 1, 3
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _F32: Final = 0
 _MERGES: Final = ["h e", "i n", "e r", "a n", "r e", "o n", "a t", "e n", "t h", "t he", "Ġ the", "Ġ a", "Ġ s", "Ġ t"]
 """What is put together to words of the vocabulary, in this order; Ġ is a space."""
@@ -83,13 +84,20 @@ def tiny_model(
     context_length: int = 2048,
     chat_template: str = CHAT_TEMPLATE,
     architecture: str = "llama",
+    says: Sequence[str | bytes] = (),
 ) -> Path:
     """Write a model of about 110,000 random weights (half a megabyte) and return its path.
 
     At temperature 0 it writes printable ASCII and hardly ever ends by itself. Equal seeds give equal files.
+
+    With `says` it is a parrot instead: every word of the list is a token of its own (every one of its bytes, where it
+    is given as bytes) that the one before it calls for, the first after a line break, and the turn ends after the last.
+    No token may be said twice. Where a grammar forbids what it would say, the rest is chance.
     """
     chance = random.Random(seed)  # noqa: S311  # weights, not secrets
-    tokens = [*_byte_words(), *(merge.replace(" ", "") for merge in _MERGES), *CONTROL]
+    words = [word for word in says if isinstance(word, str)]
+    tokens = [*_byte_words(), *(merge.replace(" ", "") for merge in _MERGES), *words, *CONTROL]
+    kinds = dict.fromkeys(words, _USER_DEFINED) | dict.fromkeys(CONTROL, _CONTROL)
     header: dict[str, Value] = {
         "general.architecture": architecture,
         "general.name": f"tiny-random-{seed}",
@@ -105,14 +113,17 @@ def tiny_model(
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [_CONTROL if token in CONTROL else _NORMAL for token in tokens],
+        "tokenizer.ggml.token_type": [kinds.get(token, _NORMAL) for token in tokens],
         "tokenizer.ggml.merges": _MERGES,
         "tokenizer.ggml.eos_token_id": U32(value=len(tokens) - 1),
         "tokenizer.ggml.padding_token_id": U32(value=len(tokens) - len(CONTROL)),
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.chat_template": chat_template,
     }
-    _write(path, header, _model_tensors(chance, tokens))
+    tensors = _model_tensors(chance, tokens)
+    if says:
+        _teach(tensors, tokens, says)
+    _write(path, header, tensors)
     return path
 
 
@@ -175,6 +186,22 @@ def _model_tensors(chance: random.Random, tokens: list[str]) -> dict[str, Tensor
             output[index * WIDTH : (index + 1) * WIDTH] = array("f", bytes(4 * WIDTH))
     tensors["output.weight"] = ((WIDTH, len(tokens)), output)
     return tensors
+
+
+def _teach(tensors: dict[str, Tensor], tokens: list[str], says: Sequence[str | bytes]) -> None:
+    """Make the layers pass every token's embedding on as it is, and each token's output the next one's call."""
+    letters = _byte_words()
+    script = [letters[ord("\n")]]
+    for word in says:
+        script += [word] if isinstance(word, str) else [letters[byte] for byte in word]
+    script.append(CONTROL[-1])
+    for name, (_, numbers) in tensors.items():
+        if name.endswith(("attn_output.weight", "ffn_down.weight")):
+            numbers[:] = array("f", bytes(4 * len(numbers)))
+    embedding, output = tensors["token_embd.weight"][1], tensors["output.weight"][1]
+    for token, following in pairwise(script):
+        at, to = tokens.index(token) * WIDTH, tokens.index(following) * WIDTH
+        output[to : to + WIDTH] = array("f", (10 * number for number in embedding[at : at + WIDTH]))
 
 
 def _random(chance: random.Random, shape: Iterable[int], *, spread: float = 0.1) -> "array[float]":
