@@ -1,0 +1,140 @@
+"""Which language a text is in: own sentences of sixteen languages, recombined, cropped, wrapped and mixed with untranslated words."""
+
+import random
+import re
+import textwrap
+
+from examples import Example, Make, Split, held_out, says
+
+from tasks.packages import chance, cut, technical
+from tasks.phrases import expand, sentences, words
+from tasks.sorting_prompts import DEMO_SHARE, ask, demo_prompt, some_labels
+
+DEMO_QUESTION = "Which language is this text written in?"
+DEMO_LABELS = (
+    "English", "German", "French", "Spanish", "Italian", "Portuguese", "Dutch", "Swedish", "Danish", "Polish", "Czech", "Turkish", "Russian",
+    "Japanese", "Korean", "Chinese",
+)  # fmt: skip
+TEXT_BYTES_MAX = 600
+
+_CODES = dict(zip(DEMO_LABELS, "en de fr es it pt nl sv da pl cs tr ru ja ko zh".split(), strict=True))
+_THREE = dict(zip(DEMO_LABELS, "eng deu fra spa ita por nld swe dan pol ces tur rus jpn kor zho".split(), strict=True))
+_OWN = dict(
+    zip(
+        DEMO_LABELS,
+        "English Deutsch Français Español Italiano Português Nederlands Svenska Dansk Polski Čeština Türkçe Русский 日本語 한국어 中文".split(),
+        strict=True,
+    )
+)
+_UNSPACED = frozenset({"Japanese", "Chinese"})
+_WEIGHTS = dict.fromkeys(DEMO_LABELS, 10) | {
+    "Danish": 15, "Swedish": 13, "Spanish": 15, "Portuguese": 15, "Italian": 14, "Czech": 12, "Polish": 12, "Dutch": 12,
+    "Russian": 6, "Japanese": 7, "Korean": 5, "Chinese": 7,
+}  # fmt: skip
+_CLOSE = (
+    ("Danish", "Swedish"), ("Spanish", "Portuguese"), ("Spanish", "Italian"), ("Portuguese", "Italian"), ("Spanish", "Portuguese", "Italian", "French"),
+    ("Czech", "Polish"), ("Dutch", "German"), ("Danish", "Swedish", "Dutch", "German"), ("Japanese", "Chinese"), ("English", "Dutch", "Danish"),
+    ("Polish", "Czech", "Russian"), ("Turkish", "English", "German"),
+)  # fmt: skip
+_QUESTIONS = held_out(
+    (
+        DEMO_QUESTION, "What language is this?", "Name the language of the text.", "Identify the language.", "Which language is it?", "Detect the language.",
+        "Classify the text by language.", "In which language did the user write?", "Language?", "Say which language the following is in.", "What is the language of this text?",
+        "Tell me the language of the message.", "Sort the message by its language.", "Determine the language of the sentence.", "Label this with its language.",
+        "Which language does the writer use?", "Language identification:", "Guess the language.", "The text below is in which language?",
+    )
+)  # fmt: skip
+
+
+def _joiner(language: str) -> str:
+    return "" if language in _UNSPACED else " "
+
+
+def _split_words(language: str, text: str) -> list[str]:
+    return re.findall(r"[ -~]+|.", text) if language in _UNSPACED else text.split()
+
+
+def _prose(rng: random.Random, language: str, split: Split) -> str:
+    forms = sentences(f"languages/{language.lower()}", split)
+    return _joiner(language).join(expand(rng, rng.choice(forms)) for _ in range(rng.choice([1, 1, 2, 3, 4, 6])))
+
+
+def _salad(rng: random.Random, language: str) -> str:
+    """String words of the language together without sense, so that each of them counts and no sentence is learned by heart."""
+    pool = words(f"languages/{language.lower()}")
+    return _joiner(language).join(rng.choice(pool) for _ in range(rng.randint(4, 45)))
+
+
+def _crop(rng: random.Random, language: str, text: str) -> str:
+    parts = _split_words(language, text)
+    count = rng.randint(min(5, len(parts)), len(parts))
+    start = rng.randint(0, len(parts) - count)
+    return _joiner(language).join(parts[start : start + count])
+
+
+def _sprinkle(rng: random.Random, language: str, text: str) -> str:
+    parts = _split_words(language, text)
+    for _ in range(rng.randint(1, 1 + len(parts) // 8)):
+        parts.insert(rng.randint(0, len(parts)), rng.choice(["{}", "{}", '"{}"', "({})", "«{}»", "'{}'", "{},", "`{}`", "{}."]).format(technical(rng)))
+    return _joiner(language).join(parts)
+
+
+def _layout(rng: random.Random, language: str, split: Split, text: str) -> str:
+    shape = rng.randrange(12)
+    title = expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split)))
+    if shape == 0:
+        return textwrap.fill(text, rng.randint(30, 76))
+    if shape == 1:
+        return f"{title}\n {text}"
+    if shape == 2:  # noqa: PLR2004  # one shape of twelve, as the next three
+        return f"{title}\n\n{text}"
+    if shape == 3:  # noqa: PLR2004
+        return f"{text}\n .\n {title}"
+    if shape == 4:  # noqa: PLR2004
+        lines = [title, *(expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split))) for _ in range(rng.randint(1, 3)))]
+        mark = rng.choice(["* ", " - ", "- ", "  * ", "1. "])
+        return "\n".join(mark + line for line in lines)
+    if shape == 5:  # noqa: PLR2004
+        return f" {text}\n"
+    return text
+
+
+def passage(rng: random.Random, language: str, split: Split) -> str:
+    """Write a text in one of the demo's languages, at most `TEXT_BYTES_MAX` long, often much shorter."""
+    while True:
+        text = _salad(rng, language) if chance(rng, 0.2) else _prose(rng, language, split)
+        if chance(rng, 0.3):
+            text = f"{text}{_joiner(language)}{_salad(rng, language) if chance(rng, 0.3) else _prose(rng, language, split)}"
+        if chance(rng, 0.4):
+            text = _crop(rng, language, text)
+        if chance(rng, 0.35):
+            text = _sprinkle(rng, language, text)
+        text = _layout(rng, language, split, text)
+        if chance(rng, 0.04):
+            text = text.upper()
+        elif chance(rng, 0.06):
+            text = text.lower()
+        text = cut(text, rng.choice([100, 200, 300, 400, 500, TEXT_BYTES_MAX])).rstrip()
+        if sum(letter.isalpha() for letter in text) >= (5 if language in _UNSPACED else 12):
+            return text
+
+
+def make_language(rng: random.Random, split: Split) -> Example:
+    """Ask for the language among all sixteen, a few, or close relatives, by English name, own name or code."""
+    language = rng.choices(DEMO_LABELS, [_WEIGHTS[one] for one in DEMO_LABELS])[0]
+    text = passage(rng, language, split)
+    if chance(rng, DEMO_SHARE):
+        return Example(task="language", messages=demo_prompt(DEMO_QUESTION, DEMO_LABELS, text), answer=says(language))
+    lower = {one: one.lower() for one in DEMO_LABELS}
+    upper = {one: code.upper() for one, code in _CODES.items()}
+    names = rng.choices([dict(zip(DEMO_LABELS, DEMO_LABELS, strict=True)), lower, _CODES, upper, _THREE, _OWN], [50, 15, 14, 5, 5, 11])[0]
+    close = [group for group in _CLOSE if language in group]
+    labels = some_labels(rng, names[language], list(names.values()))
+    if close and chance(rng, 0.25):
+        group = rng.choice(close)
+        labels = [names[one] for one in rng.sample(group, len(group))]
+    messages = ask(rng, split, _QUESTIONS[split == "held_out"], labels, text)
+    return Example(task="language", messages=messages, answer=says(names[language]))
+
+
+MAKERS: dict[str, Make] = {"language": make_language}
