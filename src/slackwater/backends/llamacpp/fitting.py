@@ -1,0 +1,141 @@
+"""How a model is run on a machine: how many requests at once, how long each may be, and what that takes.
+
+What the configuration says is kept to; what it leaves open is chosen so that the model fits, with room left for others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from slackwater.backends.llamacpp.gguf import GGUF
+from slackwater.backends.llamacpp.machine import Machine
+
+SLOTS_MAX: Final = 16
+"""More than this gains nothing on the processors that were measured."""
+SLOTS_MIN: Final = 4
+"""Below this batches are slow; the context is shortened first, down to `CONTEXT_GOOD`."""
+CONTEXT_MAX: Final = 8_192
+CONTEXT_GOOD: Final = 4_096
+CONTEXT_MIN: Final = 512
+CONTEXT_STEP: Final = 256
+"""The engine rounds the context of a slot up to a multiple of this."""
+BATCH_TOKENS: Final = 512
+"""Tokens of prompts that are read in one step: between two steps a request can be canceled."""
+INTERACTIVE_SLOTS: Final = 1
+"""Slots beside those of batches, kept for people who wait."""
+PROCESS_BYTES: Final = 64 * 2**20
+"""What the child takes without any model."""
+MEMORY_SHARE: Final = 0.8
+"""Of the memory that is free, what models may use when nothing is configured."""
+MIB: Final = 2**20
+GIB: Final = 2**30
+
+
+class CannotFitError(Exception):
+    """The model needs more memory than there is; the text is one sentence for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalModel:
+    """A model on this machine, as the configuration names it."""
+
+    name: str
+    """The backend's name."""
+    path: Path
+    """The GGUF file; of a split model the first part."""
+    mmproj: Path | None = None
+    """The projector that turns images into tokens for this model."""
+    context_tokens: int | None = None
+    """Prompt and answer of one request together, in tokens; None: from the model and the memory."""
+    slots: int | None = None
+    """Requests of batches that are generated at once, at least 1; None: from the memory, at most 16."""
+    threads: int | None = None
+    """None: all cores but one."""
+    cache_mib: int | None = None
+    """Memory for prompts that no slot holds any more; None: 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """How a model runs on a machine."""
+
+    slots: int
+    """Requests of batches at once; the engine is started with `INTERACTIVE_SLOTS` more."""
+    context_tokens: int
+    """Prompt and answer of one request together."""
+    threads: int
+    memory_bytes: int
+    """About what the model takes while it is loaded."""
+
+
+def fit(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes: int | None = None) -> Fit:
+    """Choose how a model runs within a memory budget (None: most of what the machine has free).
+
+    Raises CannotFitError when even its smallest form does not fit.
+    """
+    budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
+    fixed = fixed_bytes(gguf, model)
+    halved = fixed + max(0, budget - fixed) // 2
+    choices = list(_choices(gguf, model))
+    enough = min(CONTEXT_GOOD, choices[0][1])
+    roomy = [choice for choice in choices if choice[0] >= SLOTS_MIN and choice[1] >= enough]
+    # A generous choice leaves room for another model; a tight one may have everything.
+    for slots, context, bound in [(*choice, halved) for choice in roomy] + [(*choice, budget) for choice in choices]:
+        needed = fixed + cache_bytes(gguf, slots, context)
+        if needed <= bound:
+            threads = model.threads or max(1, machine.cores - 1)
+            return Fit(slots=slots, context_tokens=context, threads=threads, memory_bytes=needed)
+    slots, context = choices[-1]
+    needed = fixed + cache_bytes(gguf, slots, context)
+    raise CannotFitError(
+        f"{gguf.path} needs about {readable(needed)} of memory for {slots} {'slot' if slots == 1 else 'slots'} of"
+        f" {context:,} tokens, and models may use {readable(budget)} here: take a smaller model or quantization,"
+        f"{' or fewer slots or a shorter context,' if model.slots or model.context_tokens else ''}"
+        " or raise engine.memory_mib."
+    )
+
+
+def budget_bytes(machine: Machine) -> int:
+    """Return the memory that models may use together when nothing is configured."""
+    return int(machine.memory_bytes * MEMORY_SHARE)
+
+
+def fixed_bytes(gguf: GGUF, model: LocalModel) -> int:
+    """Return what the model takes however many slots it has: weights, work space for one step, the process."""
+    projector = model.mmproj.stat().st_size * 2 if model.mmproj is not None else 0
+    step = BATCH_TOKENS * 4 * (gguf.vocabulary + 16 * gguf.embedding_length)
+    return gguf.size_bytes + projector + step + (model.cache_mib or 0) * MIB + PROCESS_BYTES
+
+
+def cache_bytes(gguf: GGUF, slots: int, context_tokens: int) -> int:
+    """Return what the slots take, the one for people included."""
+    per_slot = padded(context_tokens) * gguf.kv_bytes_per_token + gguf.state_bytes_per_slot + 4 * gguf.vocabulary
+    return (slots + INTERACTIVE_SLOTS) * per_slot
+
+
+def padded(context_tokens: int) -> int:
+    """Return the context that the engine sets up for one slot when it is asked for this many tokens."""
+    return -(-context_tokens // CONTEXT_STEP) * CONTEXT_STEP
+
+
+def readable(size_bytes: int) -> str:
+    """Return a size in the unit people use for memory."""
+    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{max(1, round(size_bytes / MIB))} MiB"
+
+
+def _choices(gguf: GGUF, model: LocalModel) -> Iterator[tuple[int, int]]:
+    """Yield (slots, context) from the best down to the smallest; what the configuration says does not vary."""
+    longest = min(gguf.context_length, CONTEXT_MAX)
+    contexts = [longest, *(tokens for tokens in (4_096, 2_048, 1_024, CONTEXT_MIN) if tokens < longest)]
+    if model.context_tokens is not None:
+        asked = min(padded(model.context_tokens), gguf.context_length)
+        contexts = [asked]
+    all_slots = [model.slots] if model.slots is not None else [SLOTS_MAX, 12, 8, 6, SLOTS_MIN, 3, 2, 1]
+    good = [context for context in contexts if context >= CONTEXT_GOOD] or contexts[:1]
+    for few in (False, True):
+        for context in good:
+            yield from ((slots, context) for slots in all_slots if (slots < SLOTS_MIN) is few)
+    for context in contexts:
+        if context not in good:
+            yield from ((slots, context) for slots in all_slots if slots <= SLOTS_MIN or model.slots is not None)
