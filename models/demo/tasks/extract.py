@@ -1,0 +1,172 @@
+"""Copy the fields that the prompt names out of running text or records into one JSON object."""
+
+import random
+import re
+from json import dumps
+
+from examples import Example, Make, Message, Split, says, system, user
+from tasks.lists import Pool, chance, pools, sections
+from tasks.values import DRAWS, Value, coined
+from tasks.wording import joined, wrapped
+
+LISTS = pools("extract")
+FIELDS: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+"""By slot: how its value is drawn, its field name, other field names."""
+for entry in sections("extract")["fields"]:
+    slot_name, drawn, plain, others = entry.split("=")
+    FIELDS[slot_name] = (drawn, plain, tuple(filter(None, others.split(","))))
+SCENES = {
+    title.removeprefix("scene "): Pool(lines)
+    for title, lines in sections("extract").items()
+    if title.startswith("scene ")
+}
+SLOT = re.compile(r"\{(\w+)\}")
+NUMBERS = frozenset({"small", "large", "price", "age", "year"})
+FIELDS_MAX = 6
+
+
+def drawn_value(rng: random.Random, split: Split, kind: str) -> Value:
+    """Draw a value of a kind; "any" is one of all kinds."""
+    return DRAWS[rng.choice(tuple(DRAWS)) if kind == "any" else kind](rng, split)
+
+
+def running(rng: random.Random, split: Split, scene: str) -> tuple[str, dict[str, Value]]:
+    """Write one to three sentences of a scene; values by slot."""
+    template = SCENES[scene].pick(rng, split)
+    values = {slot: drawn_value(rng, split, FIELDS[slot][0]) for slot in SLOT.findall(template)}
+    text = SLOT.sub(lambda found: str(values[found[1]]), template)
+    if chance(rng, 0.2):
+        text = f"{LISTS['filler'].pick(rng, split)} {text}"
+    if chance(rng, 0.2):
+        text = f"{text} {LISTS['filler'].pick(rng, split)}"
+    return text, values
+
+
+def scene_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Value]]:
+    """Write a text of a scene and name its fields."""
+    text, values = running(rng, split, rng.choice(tuple(SCENES)))
+    named: dict[str, Value] = {}
+    for slot, value in values.items():
+        _, plain, others = FIELDS[slot]
+        title = rng.choice(others) if others and chance(rng, 0.35) else plain
+        named[title if title not in named else slot] = value
+    return text, named
+
+
+def made_name(rng: random.Random, split: Split) -> str:
+    """Make a field name of one or two words."""
+    parts = [
+        LISTS["part"].pick(rng, split) if chance(rng, 0.75) else coined(rng, 2) for _ in range(rng.choice((1, 1, 2)))
+    ]
+    return rng.choice(("_", "_", " ", "-")).join(parts)
+
+
+def generic_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Value]]:
+    """Write sentences that name their fields: "The batch code is X7." """
+    named: dict[str, Value] = {}
+    for _ in range(rng.randint(2, 6)):
+        named[made_name(rng, split)] = drawn_value(rng, split, "any")
+    parts = [
+        LISTS["generic"].pick(rng, split).format(k=key.replace("_", " ").replace("-", " "), v=value)
+        for key, value in named.items()
+    ]
+    text = rng.choice((" ", " ", "\n")).join(part[:1].upper() + part[1:] for part in parts)
+    return text, named
+
+
+def record_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Value]]:
+    """Write a record: lines of key and value, a table of two rows, a line of pairs."""
+    named: dict[str, Value] = {}
+    slots = rng.sample(tuple(FIELDS), rng.randint(2, 7))
+    for slot in slots:
+        drawn, plain, _ = FIELDS[slot]
+        named[plain if chance(rng, 0.7) else made_name(rng, split)] = drawn_value(rng, split, drawn)
+    look = rng.randrange(8)
+    shown = {key: (key.capitalize() if look in {0, 1} else key, str(value)) for key, value in named.items()}
+    if look == 2:  # noqa: PLR2004  # one of eight looks
+        mark = rng.choice((",", ";", "\t", " | "))
+        return f"{mark.join(named)}\n{mark.join(value for _, value in shown.values())}", named
+    if look == 3:  # noqa: PLR2004
+        return dumps(named, ensure_ascii=False, indent=rng.choice((None, 1, 2))), named
+    if look == 4:  # noqa: PLR2004
+        return "".join(f"<{key}>{value}</{key}>" for key, value in shown.values()), named
+    mark = rng.choice((": ", ": ", " = ", "=", " - ", ":"))
+    end = rng.choice(("\n", "\n", "\n", "; ", ", ", " | "))
+    return end.join(f"{key}{mark}{value}" for key, value in shown.values()), named
+
+
+def asked_as_schema(rng: random.Random, wanted: dict[str, Value]) -> str:
+    """Ask by a JSON schema."""
+    types = {
+        key: {
+            "type": ("integer" if isinstance(value, int) else "number") if isinstance(value, (int, float)) else "string"
+        }
+        for key, value in wanted.items()
+    }
+    schema = {"type": "object", "properties": types}
+    if chance(rng, 0.6):
+        schema["required"] = list(wanted)
+    if chance(rng, 0.3):
+        schema["additionalProperties"] = False
+    return dumps(schema, indent=2 if chance(rng, 0.15) else None)
+
+
+def keys_named(rng: random.Random, keys: list[str]) -> str:
+    """Name the fields that are asked for."""
+    style = rng.randrange(9)
+    if style <= 3 and len(keys) > 1:  # noqa: PLR2004  # nine ways of naming
+        return f"{', '.join(keys[:-1])} and {keys[-1]}"
+    if style == 4:  # noqa: PLR2004
+        return ", ".join(f'"{key}"' for key in keys)
+    if style == 5:  # noqa: PLR2004
+        return dumps(keys)
+    if style == 6:  # noqa: PLR2004
+        return "\n" + "\n".join(f"- {key}" for key in keys)
+    if style == 7:  # noqa: PLR2004
+        return " | ".join(keys)
+    return ", ".join(keys)
+
+
+def recased(rng: random.Random, wanted: dict[str, Value]) -> dict[str, Value]:
+    """Ask in another spelling of the names: camelCase, capitals, underscores."""
+    style = rng.random()
+    if style < 0.75:  # noqa: PLR2004  # shares of the ways
+        return wanted
+    if style < 0.87:  # noqa: PLR2004
+        return {re.sub(r"[_ -](\w)", lambda found: found[1].upper(), key): value for key, value in wanted.items()}
+    if style < 0.93:  # noqa: PLR2004
+        return {re.sub(r"[ -]", "_", key): value for key, value in wanted.items()}
+    return {key.capitalize(): value for key, value in wanted.items()}
+
+
+def laid_out(rng: random.Random, split: Split, wanted: dict[str, Value], text: str) -> tuple[Message, ...]:
+    """Put request and text into one or two messages."""
+    keys = list(wanted)
+    if chance(rng, 0.2):
+        ask = LISTS["schema"].pick(rng, split).replace("{s}", asked_as_schema(rng, wanted))
+    else:
+        ask = LISTS["ask"].pick(rng, split).replace("{k}", keys_named(rng, keys))
+    style = rng.randrange(8)
+    if style == 0:
+        return system(ask), user(text)
+    if style == 1:
+        return system(ask), user(wrapped(rng, split, text))
+    parts = [wrapped(rng, split, text), ask] if style == 2 else [ask, wrapped(rng, split, text)]  # noqa: PLR2004
+    asking = user(joined(rng, parts))
+    return (system(LISTS["system"].pick(rng, split)), asking) if chance(rng, 0.35) else (asking,)
+
+
+def extract(rng: random.Random, split: Split) -> Example:
+    """Ask for some of the fields of a text, in an order of its own."""
+    style = rng.random()
+    make = scene_fields if style < 0.55 else generic_fields if style < 0.75 else record_fields  # noqa: PLR2004  # shares
+    text, named = make(rng, split)
+    keys = rng.sample(list(named), rng.randint(min(2, len(named)), min(FIELDS_MAX, len(named))))
+    if chance(rng, 0.06):
+        keys = keys[:1]
+    wanted = recased(rng, {key: named[key] for key in keys})
+    messages = laid_out(rng, split, wanted, text)
+    return Example(task="extract", messages=messages, answer=says(dumps(wanted, ensure_ascii=False)), check="json")
+
+
+MAKERS: dict[str, Make] = {"extract": extract}
