@@ -209,6 +209,6 @@ async def assembled(events: AsyncIterator[Event], *, new_id: NewId) -> dict[str,
 
 
 def whole_blocks(content: list[dict[str, Any]], *, stop_reason: str | None) -> list[dict[str, Any]]:
-    """Leave out a last tool call whose input was cut by the token limit: what the model wrote of it is not a call."""
-    cut_off = stop_reason in ("max_tokens", "model_context_window_exceeded")
+    """Leave out a last tool call whose input was cut, by a limit say: what the model wrote of it is not a call."""
+    cut_off = stop_reason in ("max_tokens", "model_context_window_exceeded", "stop_sequence")
     return content[:-1] if content and cut_off and content[-1].get("input", {}) is None else content

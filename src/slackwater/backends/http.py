@@ -41,18 +41,22 @@ class HTTPClient:
         timeout_seconds: float,
         wall: Callable[[], datetime],
         keepalive: bool = True,
+        patient: bool = False,
     ) -> None:
         """Take the base `url`, with or without `/v1`, and the `headers` that hold the key, if there is one.
 
-        `timeout_seconds` bounds a whole exchange, the reading of a stream included. `wall` is asked only to read a
-        `retry-after` that is a date. Without `keepalive` every call opens its own connection.
+        `timeout_seconds` bounds a whole exchange, the reading of a stream included; with `patient` it bounds only how
+        long the other side may be silent. `wall` is asked only to read a `retry-after` that is a date. Without
+        `keepalive` every call opens its own connection.
         """
         self.name = name
         self._root = url.rstrip("/").removesuffix("/v1")
         self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values()]
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "slackwater", **headers}
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout_seconds, sock_connect=min(CONNECT_SECONDS_MAX, timeout_seconds / 2)
+            total=None if patient else timeout_seconds,
+            sock_connect=min(CONNECT_SECONDS_MAX, timeout_seconds / 2),
+            sock_read=timeout_seconds if patient else None,
         )
         self._wall = wall
         self._keepalive = keepalive

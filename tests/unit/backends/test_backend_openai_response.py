@@ -561,12 +561,13 @@ async def test_vllm_counts_tokens_of_messages(made: Any, stub: Stub) -> None:
 
 
 async def test_llamacpp_counts_tokens_of_what_its_template_makes(made: Any, stub: Stub) -> None:
-    """Two steps: the template, then the tokenizer."""
+    """Two steps for a server that cannot count a chat's tokens by itself: the template, then the tokenizer."""
     backend = made(options_for("llamacpp"))
-    stub.answers = [reply({"prompt": "<|user|>Hello"}), reply({"tokens": [1, 2, 3]})]
+    stub.answers = [reply(status=404), reply({"prompt": "<|user|>Hello"}), reply({"tokens": [1, 2, 3]})]
     assert await backend.count_tokens(call()) == 3
-    assert [request.path for request in stub.received] == ["/apply-template", "/tokenize"]
-    assert stub.received[1].json["content"] == "<|user|>Hello"
+    paths = [request.path for request in stub.received]
+    assert paths == ["/v1/chat/completions/input_tokens", "/apply-template", "/tokenize"]
+    assert stub.received[2].json["content"] == "<|user|>Hello"
     await backend.close()
 
 

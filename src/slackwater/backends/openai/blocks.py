@@ -23,6 +23,7 @@ class BlockReader:
     """Turns blocks of one kind of message into parts. Raises InvalidRequestError naming what cannot be said."""
 
     pass_urls: bool
+    vision: bool | None = None
 
     def parts(self, content: Any, path: str) -> list[Part]:  # noqa: ANN401  # a string or a list of blocks
         """Return the parts of `content` in order."""
@@ -55,6 +56,9 @@ class BlockReader:
 
     def _image(self, block: Block, path: str) -> Part:
         check_source(block, path, pass_urls=self.pass_urls)
+        if self.vision is False:
+            message = f"{path}.image: this model cannot see images"
+            raise InvalidRequestError(message)
         source = block["source"]
         match source.get("type"):
             case "base64":

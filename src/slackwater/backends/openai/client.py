@@ -10,19 +10,20 @@ from slackwater.backends.events import assembled
 from slackwater.backends.http import HTTPClient
 from slackwater.backends.listing import listed_models, owner_of_models
 from slackwater.backends.message import NewId
+from slackwater.backends.openai.chunks import COMPLETIONS, Chunks, chat_chunks, check_error
+from slackwater.backends.openai.llamacpp import LlamaCpp, is_unparsed
 from slackwater.backends.openai.options import Options, options_by_owner
 from slackwater.backends.openai.request import chat_request, ends_with_assistant
 from slackwater.backends.openai.response import Asked, message_of
 from slackwater.backends.openai.stream import ChunkReader
-from slackwater.backends.refusals import broken, complaint_of, decode, told
-from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
+from slackwater.domain.errors import AttemptFailedError, WireError
 from slackwater.ports import Call
 
-_COMPLETIONS = "/v1/chat/completions"
 _ASKING_SECONDS_MAX = 5.0
 """Patience for the question who the server is; a server that does not answer it gets cautious defaults."""
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
-_OVERLOADED = frozenset({"429", "503", "529"})
+_WAYS = (False, False, True)
+"""How often an answer that the server could not parse is asked for; the last time past its parser."""
 
 
 class OpenAIBackend:
@@ -38,8 +39,12 @@ class OpenAIBackend:
         api_key: str | None = None,
         timeout_seconds: float = 600.0,
         options: Options | None = None,
+        patient: bool = False,
     ) -> None:
-        """Take the base `url`, with or without `/v1`; without `options` the server is asked who it is."""
+        """Take the base `url`, with or without `/v1`; without `options` the server is asked who it is.
+
+        With `patient` the time bounds how long the server may be silent, and not the whole answer.
+        """
         self._name = name
         self._new_id = new_id
         self._options = options or Options()
@@ -52,7 +57,9 @@ class OpenAIBackend:
             timeout_seconds=timeout_seconds,
             wall=wall,
             keepalive=self._settled and self._options.keepalive,
+            patient=patient,
         )
+        self._llamacpp = LlamaCpp(self._http)
 
     @property
     def name(self) -> str:
@@ -63,32 +70,66 @@ class OpenAIBackend:
         """Return the whole Message (S7). Raises what a Backend may raise."""
         options = await self._known_options()
         if options.always_stream:
-            async with aclosing(self.stream(call)) as events:
-                return await assembled(events, new_id=self._new_id)
+            return await self._whole(call, options)
         asked = self._asked(call, options)
         body = chat_request(call.params, upstream=call.upstream, options=options)
-        completion = await self._http.post(_COMPLETIONS, body, model=asked.model)
-        _check_error(completion, model=asked.model)
+        completion = await self._http.post(COMPLETIONS, body, model=asked.model)
+        check_error(completion, model=asked.model)
         return message_of(completion, asked)
 
     async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`."""
         options = await self._known_options()
-        asked = self._asked(call, options)
-        reader = ChunkReader(asked=asked)
-        body = chat_request(call.params, upstream=call.upstream, options=options) | _streaming(options)
+        reader = ChunkReader(asked=self._asked(call, options))
+        for last_way in _WAYS:
+            try:
+                async with aclosing(self._events(call, options, reader, last_way=last_way)) as events:
+                    async for event in events:
+                        yield event
+            except AttemptFailedError as error:
+                if last_way or not is_unparsed(error):
+                    raise
+                if reader.told:
+                    for event in reader.abandoned(error):
+                        yield event
+                    return
+            else:
+                return
+
+    async def _whole(self, call: Call, options: Options) -> dict[str, Any]:
+        """Put a stream together; nobody has seen any of it where it has to be begun again."""
+        for last_way in _WAYS:
+            reader = ChunkReader(asked=self._asked(call, options))
+            try:
+                async with aclosing(self._events(call, options, reader, last_way=last_way)) as events:
+                    return await assembled(events, new_id=self._new_id)
+            except AttemptFailedError as error:
+                if last_way or not is_unparsed(error):
+                    raise
+        raise AssertionError
+
+    async def _events(
+        self, call: Call, options: Options, reader: ChunkReader, *, last_way: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
         done = False
-        async with aclosing(self._http.events(_COMPLETIONS, body, model=asked.model)) as received:
-            async for sent in received:
-                if sent.data == "[DONE]":
+        async with aclosing(self._chunks(call, options, last_way=last_way)) as chunks:
+            async for chunk in chunks:
+                if chunk is None:
                     done = True
                     break
-                chunk = decode(sent.data)
-                _check_error(chunk, model=asked.model)
                 for event in reader.feed(chunk):
                     yield event
         for event in reader.end(done=done):
             yield event
+
+    def _chunks(self, call: Call, options: Options, *, last_way: bool) -> Chunks:
+        model = _client_model(call)
+        body = chat_request(call.params, upstream=call.upstream, options=options) | _streaming(options)
+        if not options.guided:
+            return chat_chunks(self._http, body, model=model)
+        if last_way:
+            return self._llamacpp.past_the_parser(body, model=model)
+        return self._llamacpp.chunks(call.params, body, options, model=model)
 
     async def count_tokens(self, call: Call) -> int | None:
         """Ask the server's tokenizer; None where it has none to ask, or where images would go uncounted."""
@@ -96,6 +137,9 @@ class OpenAIBackend:
         if options.tokenize is None:
             return None
         body = chat_request(call.params, upstream=call.upstream, options=options)
+        counted = await self._llamacpp.count(body, model=_client_model(call)) if options.guided else None
+        if counted is not None:
+            return counted
         if any(isinstance(message["content"], list) for message in body["messages"]):
             return None
         kept: dict[str, Any] = {
@@ -157,21 +201,6 @@ def _streaming(options: Options) -> dict[str, Any]:
     if options.verbose:
         fields |= {"verbose": True, "return_progress": True}
     return fields
-
-
-def _check_error(answer: Any, *, model: str) -> None:  # noqa: ANN401
-    """Raise for an error that came with status 200, whole or in a stream: some servers know only then."""
-    if not isinstance(answer, dict) or not answer.get("error"):
-        return
-    complaint = complaint_of(answer)
-    error = answer["error"]
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    if code in _OVERLOADED:
-        raise BackendAwayError(f"answered 200 with error {code}", full=code != "503")
-    if code.isdecimal() and 400 <= int(code) < 600:  # noqa: PLR2004  # a status in the body
-        raise told(int(code), answer, model=model)
-    reason = f"answered 200 with an error inside: {complaint.message}"
-    raise broken(reason)
 
 
 def _counted(answer: Any, key: str) -> int | None:  # noqa: ANN401

@@ -45,6 +45,15 @@ class Options:
     """Whether connections may be used again."""
     tokenize: Literal["messages", "template"] | None = None
     """How tokens can be counted: vLLM's `/tokenize` takes messages, llama.cpp's takes what `/apply-template` made."""
+    guided: bool = False
+    """Whether answers of a prescribed shape go past the chat endpoint: llama.cpp's `/completion` holds to a schema."""
+    control_tokens: tuple[str, ...] | Literal["usual"] = ()
+    """Control tokens to be broken up where a request's own text spells them, lest it forge turns.
+
+    The server's vocabulary says which; `usual` stands for the forms that most models use.
+    """
+    vision: bool | None = None
+    """Whether the model can see; None leaves it to the server to say."""
     usage_required: bool = False
     """Fail an answer without usage. Otherwise its counts are all zero, which no whole answer with content can have."""
 
@@ -74,6 +83,8 @@ _FLAVOURS: dict[Flavour, Options] = {
         length_may_be_context=True,
         keepalive=False,
         tokenize="template",
+        guided=True,
+        control_tokens="usual",
     ),
     "ollama": Options(flavour="ollama", thinking_off="none", history_field="reasoning", tool_choice="auto"),
     "openai": Options(flavour="openai", max_tokens_field="max_completion_tokens"),

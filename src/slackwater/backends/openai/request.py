@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slackwater.backends.openai.blocks import unsupported
+from slackwater.backends.openai.control import broken_up
 from slackwater.backends.openai.options import Options
 from slackwater.backends.openai.tools import tool_fields
 from slackwater.backends.openai.turns import chat_messages
@@ -45,7 +46,8 @@ def chat_request(params: Mapping[str, Any], *, upstream: str, options: Options) 
     body: dict[str, Any] = {"model": upstream, "messages": chat_messages(params, options)}
     for translate in _FIELDS:
         body |= translate(params, options)
-    return body
+    said = {key: broken_up(body[key], options.control_tokens) for key in ("messages", "tools") if key in body}
+    return body | said
 
 
 def _limits(params: Mapping[str, Any], options: Options) -> dict[str, Any]:
@@ -66,13 +68,26 @@ def _user(params: Mapping[str, Any], _options: Options) -> dict[str, Any]:
 
 
 def _format(params: Mapping[str, Any], _options: Options) -> dict[str, Any]:
+    schema = wanted_schema(params)
+    if schema is None:
+        return {}
+    return {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        }
+    }
+
+
+def wanted_schema(params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the JSON schema that the answer's text must follow, if there is one."""
     wanted = (params.get("output_config") or {}).get("format") or params.get("output_format")
     if wanted is None:
-        return {}
+        return None
     if wanted.get("type") != "json_schema":
         raise unsupported("output_config.format.type")
-    schema = {"name": "answer", "schema": wanted["schema"], "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    schema: dict[str, Any] = wanted["schema"]
+    return schema
 
 
 def _thinking(params: Mapping[str, Any], options: Options) -> dict[str, Any]:

@@ -146,11 +146,11 @@ def stop_of(
         return ("model_context_window_exceeded" if full else "max_tokens"), None
     if finish == "content_filter" or (refused and finish in _STOPPED):
         return "refusal", None
-    if called and (finish in _STOPPED or finish in _CALLED):
-        return "tool_use", None
     if finish in _STOPPED or finish in _CALLED:
         matched = _matched(choice, asked.stop_sequences)
-        return ("stop_sequence", matched) if matched is not None else ("end_turn", None)
+        if matched is not None:
+            return "stop_sequence", matched
+        return ("tool_use" if called else "end_turn"), None
     reason = f"the finish_reason is {str(told)[:40]!r}"
     raise broken(reason)
 

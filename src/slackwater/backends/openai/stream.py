@@ -21,6 +21,7 @@ from slackwater.backends.openai.response import (
     usage_of,
 )
 from slackwater.backends.refusals import broken, cut
+from slackwater.domain.errors import AttemptFailedError
 
 Event = dict[str, Any]
 
@@ -67,6 +68,10 @@ class ChunkReader:
     _choice: dict[str, Any] | None = None
     """The choice that told the finish_reason."""
     _usage: Any = None
+    _prompt: dict[str, Any] | None = None
+    """What llama.cpp says of the prompt before it answers, as a usage."""
+    _pieces: int = 0
+    """Chunks with something in them: about as many as tokens."""
     _prefill_done: bool = False
 
     def feed(self, chunk: Any) -> Iterator[Event]:  # noqa: ANN401  # whatever the backend sent
@@ -76,6 +81,7 @@ class ChunkReader:
         self._stopping_word = stopping_word(chunk) or self._stopping_word
         if not self._started:
             self._started = True
+            self._prompt = _prompt_usage(chunk.get("prompt_progress"))
             yield self._message_start()
         if choice is None:
             return
@@ -110,8 +116,24 @@ class ChunkReader:
         yield {"type": "message_delta", "delta": delta, "usage": usage}
         yield {"type": "message_stop"}
 
+    def abandoned(self, error: AttemptFailedError) -> Iterator[Event]:
+        """Yield the events that close a text whose server failed only after all of it had come.
+
+        Raises the error again where there is a tool call, which must be whole.
+        """
+        if self._calls:
+            raise error
+        usage = {**(self._prompt or {}), "completion_tokens": self._pieces}
+        yield from self.feed({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage})
+        yield from self.end(done=True)
+
+    @property
+    def told(self) -> bool:
+        """Whether anything of the answer itself has been passed on."""
+        return self._index >= 0
+
     def _message_start(self) -> Event:
-        usage = usage_of(self._usage, required=False)
+        usage = usage_of(self._usage or self._prompt, required=False)
         message: dict[str, Any] = {
             "id": self.asked.new_id("msg"),
             "type": "message",
@@ -127,6 +149,7 @@ class ChunkReader:
     def _say(self, delta: Mapping[str, Any]) -> Iterator[Event]:
         thinking, refused = thinking_of(delta), text_of(delta.get("refusal"))
         text = text_of(delta.get("content")) + refused
+        self._pieces += bool(thinking or text)
         self._refused = self._refused or bool(refused)
         if self._calls:
             self._late.extend((kind, piece) for kind, piece in (("thinking", thinking), ("text", text)) if piece)
@@ -238,3 +261,9 @@ def _tool_block(call: _ToolCall) -> dict[str, Any]:
         reason = "a tool call has no name"
         raise broken(reason)
     return {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+
+
+def _prompt_usage(progress: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    if not isinstance(progress, dict):
+        return None
+    return {"prompt_tokens": progress.get("total"), "prompt_tokens_details": {"cached_tokens": progress.get("cache")}}

@@ -25,7 +25,7 @@ _DROPPED = frozenset({"redacted_thinking"})
 
 def chat_messages(params: Mapping[str, Any], options: Options) -> list[Message]:
     """Return the system prompt and every turn. Raises InvalidRequestError naming what cannot be said."""
-    reader = BlockReader(pass_urls=options.pass_urls)
+    reader = BlockReader(pass_urls=options.pass_urls, vision=options.vision)
     messages: list[Message] = []
     system = reader.text(params.get("system"), "system")
     if system:

@@ -1,0 +1,93 @@
+"""The engine in the box as a backend: started when a call needs it, and spoken to as any llama.cpp server is."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from slackwater.backends.llamacpp.engines import Engine, Running
+from slackwater.backends.message import NewId
+from slackwater.backends.openai import OpenAIBackend, options_for
+from slackwater.ports import Call
+
+
+class LlamaCppBackend:
+    """A Backend over one local model. A call whose engine dies under it is a failed attempt like any other."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        new_id: NewId,
+        wall: Callable[[], datetime],
+        timeout_seconds: float = 600.0,
+        pass_urls: bool = False,
+    ) -> None:
+        """Take the model's `engine`; `timeout_seconds` bounds how long it may be silent, not how long it may write.
+
+        Raises ValueError for `pass_urls`: nothing in between would keep the engine from fetching internal addresses.
+        """
+        if pass_urls:
+            message = f"{engine.name}: pass_urls is not for a local model, which would fetch from inside your network"
+            raise ValueError(message)
+        self._engine = engine
+        self._new_id = new_id
+        self._wall = wall
+        self._timeout_seconds = timeout_seconds
+        self._client: OpenAIBackend | None = None
+        self._generation = -1
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._engine.name
+
+    async def infer(self, call: Call) -> dict[str, Any]:
+        """Return the whole Message (S7). Raises what a Backend may raise."""
+        async with self._engine.serving() as running:
+            return await (await self._client_of(running)).infer(call)
+
+    async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the events from `message_start` to `message_stop`; closing the iterator frees the slot."""
+        async with self._engine.serving() as running, aclosing((await self._client_of(running)).stream(call)) as events:
+            async for event in events:
+                yield event
+
+    async def count_tokens(self, call: Call) -> int | None:
+        """Count as the engine will: template, tools and images included."""
+        async with self._engine.serving() as running:
+            return await (await self._client_of(running)).count_tokens(call)
+
+    async def models(self) -> list[str]:
+        """Return the one model, once it answers."""
+        async with self._engine.serving() as running:
+            await (await self._client_of(running)).models()
+        return [self.name]
+
+    async def close(self) -> None:
+        """Let go of connections; the engine is ended by whoever made it."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _client_of(self, running: Running) -> OpenAIBackend:
+        """Return the client of the engine's present life, which has an address, a key and a memory of its own."""
+        if self._client is not None and self._generation == running.generation:
+            return self._client
+        client = self._new_client(running)
+        before, self._client, self._generation = self._client, client, running.generation
+        if before is not None:
+            await before.close()  # whoever still reads from the ended life's sockets fails now and not a moment later
+        return client
+
+    def _new_client(self, running: Running) -> OpenAIBackend:
+        return OpenAIBackend(
+            name=self.name,
+            url=running.url,
+            api_key=running.api_key,
+            new_id=self._new_id,
+            wall=self._wall,
+            timeout_seconds=self._timeout_seconds,
+            options=replace(options_for("llamacpp"), control_tokens=running.control_tokens, vision=running.vision),
+            patient=True,
+        )

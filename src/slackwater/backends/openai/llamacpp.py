@@ -1,0 +1,335 @@
+"""One llama.cpp server, asked by the way that can honour the request.
+
+Free text and tools that may be used go to the chat endpoint, whose parser knows the model's template. What must be
+JSON, or must be a call, goes to `/completion` (see guided.py). Either of them, text by a schema or a call, is asked for
+as a call first and by the schema once it turns out to be text. An answer that the chat endpoint's parser gives up on is
+a known fault of the server: the same prompt past that parser is the way out.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from slackwater.backends.http import HTTPClient
+from slackwater.backends.openai.chunks import COMPLETIONS, Chunk, Chunks, chat_chunks, decoded
+from slackwater.backends.openai.guided import (
+    PROBE_TOOL,
+    PROBE_TURNS,
+    CallStyle,
+    Guide,
+    GuidedReader,
+    call_guide,
+    call_style,
+    split_calls,
+    split_thinking,
+    text_guide,
+)
+from slackwater.backends.openai.options import Options
+from slackwater.backends.openai.request import ends_with_assistant, wanted_schema
+from slackwater.backends.openai.tools import tool_fields
+from slackwater.backends.refusals import broken
+from slackwater.domain.errors import AttemptFailedError, InvalidRequestError, WireError
+
+REMEMBERED_MAX = 256
+"""Schemas and openings that are not asked about again."""
+_TEMPLATE_FIELDS = ("messages", "tools", "chat_template_kwargs")
+_SAMPLING = ("temperature", "top_p", "top_k")
+_ANSWERED = [
+    "content",
+    "stop",
+    "stop_type",
+    "stopping_word",
+    "tokens_predicted",
+    "tokens_evaluated",
+    "timings",
+    "prompt_progress",
+]
+"""What of a chunk is read: the rest would repeat the prompt."""
+_NOT_JSON = "!"
+"""No JSON begins with it."""
+_CERTAIN = 1000.0
+"""A bias that no logit withstands."""
+_NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
+_THINKING_OPEN = re.compile(r"<think>\s*\Z")
+_UNPARSED = re.compile(r"does not match the expected|failed to parse (?:input|tool call)", re.IGNORECASE)
+_UNREADABLE = "Failed to load image"
+
+
+def is_unparsed(error: AttemptFailedError) -> bool:
+    """Tell whether the server's own parser gave up on an answer that was complete."""
+    return _UNPARSED.search(error.reason) is not None
+
+
+class LlamaCpp:
+    """Asks one server. Every call may raise what a Backend may raise; `model` is the client's name for error texts."""
+
+    def __init__(self, http: HTTPClient) -> None:
+        """Take the client of the server."""
+        self._http = http
+        self._styles: dict[str, CallStyle | None] = {}
+        self._compiled: dict[bytes, bool] = {}
+        self._lengths: dict[str, int] = {}
+        self._bias: list[list[float]] | None = None
+
+    def chunks(self, params: Mapping[str, Any], body: Mapping[str, Any], options: Options, *, model: str) -> Chunks:
+        """Yield the chunks of the answer; `body` is the chat request, with what streaming needs."""
+        schema = wanted_schema(params)
+        if schema is not None and ends_with_assistant(params):
+            message = "output_config.format: cannot be combined with a prefilled answer"
+            raise InvalidRequestError(message)
+        choice = params.get("tool_choice") or {}
+        if body.get("tools") and choice.get("type") in ("any", "tool"):
+            tools = tool_fields({**params, "tool_choice": None}, options)["tools"]
+            return self._called(body, tools, choice.get("name"), model=model)
+        if schema is None:
+            return chat_chunks(self._http, body, model=model)
+        guide = text_guide(schema)
+        return self._either(body, guide, model=model) if body.get("tools") else self._guided(body, guide, model=model)
+
+    async def past_the_parser(self, body: Mapping[str, Any], *, model: str) -> Chunks:
+        """Yield the answer to a chat request in one piece, read here and not by the server."""
+        prompt = await self._prompt(body, model=model)
+        style = await self._style(str(body["model"])) if body.get("tools") else None
+        pieces: list[str] = []
+        last: Chunk = {}
+        async with aclosing(self._completed(body, prompt, None, model=model)) as chunks:
+            async for chunk in chunks:
+                if chunk is not None:
+                    delta = chunk["choices"][0]["delta"]
+                    pieces.append(delta.get("content", ""))
+                    last = chunk
+        thinking, text = split_thinking("".join(pieces), open_already=_THINKING_OPEN.search(prompt) is not None)
+        text, calls = split_calls(text, style) if style else (text, [])
+        numbered = [{"index": index, **call} for index, call in enumerate(calls)]
+        yield _chunk({"reasoning_content": thinking, "content": text, "tool_calls": numbered})
+        yield last
+        yield None
+
+    async def count(self, body: Mapping[str, Any], *, model: str) -> int | None:
+        """Return how many tokens a chat request's prompt has, images counted; None where the server cannot say."""
+        asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
+        answer = await self._http.exchange("POST", f"{COMPLETIONS}/input_tokens", asked)
+        if answer.status in _NO_SUCH_ENDPOINT:
+            return None
+        if answer.status >= 500 and _UNREADABLE.encode() in answer.body:  # noqa: PLR2004  # a 400, told as a 500
+            raise _unreadable()
+        counted = self._http.accept(answer, model=model)
+        return _count(counted.get("input_tokens")) if isinstance(counted, dict) else None
+
+    async def _called(
+        self, body: Mapping[str, Any], tools: list[dict[str, Any]], name: str | None, *, model: str
+    ) -> Chunks:
+        """Make the model write a call; where its style is not known, leave that to the server, as far as it goes."""
+        style = await self._style(str(body["model"]))
+        way = (
+            chat_chunks(self._http, body, model=model)
+            if style is None
+            else self._guided({**body, "tools": tools}, call_guide(tools, name, style), model=model)
+        )
+        async with aclosing(way) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _either(self, body: Mapping[str, Any], guide: Guide, *, model: str) -> Chunks:
+        """Pass a call on; throw away the beginning of a text and have it written by the schema."""
+        free = {key: value for key, value in body.items() if key != "response_format"}
+        held: list[Chunk] = []
+        calling = False
+        async with aclosing(chat_chunks(self._http, _without_thinking(free), model=model)) as chunks:
+            async for chunk in chunks:
+                if calling or chunk is None:
+                    yield chunk
+                    continue
+                held.append(chunk)
+                said, calling = _beginning(chunk)
+                if calling:
+                    for earlier in held:
+                        yield earlier
+                elif said:
+                    break
+        if not calling:
+            async with aclosing(self._guided(body, guide, model=model)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _guided(self, body: Mapping[str, Any], guide: Guide, *, model: str) -> Chunks:
+        """Have an answer written by a schema: without thinking, which would have to be JSON too."""
+        prompt = await self._prompt(_without_thinking(body), model=model)
+        if _THINKING_OPEN.search(prompt):
+            prompt = f"{prompt.rstrip()}\n\n</think>\n\n"
+        await self._check_schema(body, prompt, guide, model=model)
+        async with aclosing(self._completed(body, prompt, guide, model=model)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _completed(self, body: Mapping[str, Any], prompt: str, guide: Guide | None, *, model: str) -> Chunks:
+        """Ask `/completion` and yield its answer as the chat endpoint would say it."""
+        opening = guide.opening if guide else ""
+        own_tokens = await self._length(opening, model=model) if opening else 0
+        sent = _completion(body, prompt + opening) | {"stream": True, "return_progress": True}
+        if guide is not None:
+            sent["json_schema"] = guide.schema
+            if opening:
+                sent.pop("stop", None)
+        reader = guide.reader() if guide else GuidedReader()
+        async with aclosing(decoded(self._http, "/completion", sent, model=model)) as answers:
+            async for answer in answers:
+                for chunk in _as_chunks(answer, reader, own_tokens):
+                    yield chunk
+                if answer is not None and answer.get("stop") is True:
+                    yield None
+                    return
+
+    async def _check_schema(self, body: Mapping[str, Any], prompt: str, guide: Guide, *, model: str) -> None:
+        """Refuse a schema that does not bind the server: it would drop one that it cannot compile without a word.
+
+        Told to begin with what no JSON begins with, it must be unable to. The prompt is the request's own, which
+        only warms the cache for it.
+        """
+        key = msgspec.json.encode(guide.schema)
+        if key not in self._compiled:
+            sent = _completion(body, prompt + guide.opening) | {"json_schema": guide.schema, "n_predict": 1}
+            sent |= {"logit_bias": await self._not_json(model=model), "stream": True, "return_progress": True}
+            sent.pop("stop", None)
+            text = await self._text(sent, guide, model=model)
+            _remember(self._compiled, key, not text.lstrip().startswith(_NOT_JSON))
+        if not self._compiled[key]:
+            raise _bad_schema(guide, "the engine cannot compile this schema")
+
+    async def _text(self, sent: Mapping[str, Any], guide: Guide, *, model: str) -> str:
+        pieces: list[str] = []
+        try:
+            async with aclosing(decoded(self._http, "/completion", sent, model=model)) as answers:
+                pieces = [str(answer.get("content", "")) async for answer in answers if answer is not None]
+        except InvalidRequestError as error:
+            if re.search(r"schema|grammar", error.message, re.IGNORECASE):
+                raise _bad_schema(guide, error.message) from error
+            raise
+        return "".join(pieces)
+
+    async def _not_json(self, *, model: str) -> list[list[float]]:
+        if self._bias is None:
+            asked = {"content": _NOT_JSON, "add_special": False}
+            found = await self._http.post("/tokenize", asked, model=model)
+            self._bias = [[found["tokens"][-1], _CERTAIN]]
+        return self._bias
+
+    async def _length(self, opening: str, *, model: str) -> int:
+        """Return how many tokens we write for the model: they are not the client's."""
+        if opening not in self._lengths:
+            asked = {"content": opening, "add_special": False, "parse_special": True}
+            found = await self._http.post("/tokenize", asked, model=model)
+            _remember(self._lengths, opening, len(found["tokens"]))
+        return self._lengths[opening]
+
+    async def _prompt(self, body: Mapping[str, Any], *, model: str) -> str:
+        asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
+        applied = await self._http.post("/apply-template", asked, model=model)
+        prompt = applied.get("prompt") if isinstance(applied, dict) else None
+        if not isinstance(prompt, str):
+            reason = "the template's answer has no prompt"
+            raise broken(reason)
+        return prompt
+
+    async def _style(self, upstream: str) -> CallStyle | None:
+        """Ask the template once how it writes a call."""
+        if upstream not in self._styles:
+            asked = _without_thinking({"model": upstream, "messages": [PROBE_TURNS[0]], "tools": [PROBE_TOOL]})
+            try:
+                unanswered = await self._prompt(asked, model=upstream)
+                called = await self._prompt(asked | {"messages": list(PROBE_TURNS)}, model=upstream)
+            except (AttemptFailedError, WireError):
+                return None
+            self._styles[upstream] = call_style(unanswered, called)
+        return self._styles[upstream]
+
+
+def _completion(body: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+    """Return the body for `/completion`: the sampling of a chat request, its images beside the prompt."""
+    images = _images(body["messages"])
+    sent = {key: body[key] for key in ("model", "stop", *_SAMPLING) if key in body}
+    return sent | {
+        "prompt": {"prompt_string": prompt, "multimodal_data": images} if images else prompt,
+        "n_predict": body.get("max_tokens", -1),
+        "cache_prompt": True,
+        "response_fields": _ANSWERED,
+    }
+
+
+def _images(messages: list[dict[str, Any]]) -> list[str]:
+    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
+    urls = [str(part["image_url"]["url"]) for part in parts if part["type"] == "image_url"]
+    return [url.partition(";base64,")[2] for url in urls]
+
+
+def _without_thinking(body: Mapping[str, Any]) -> dict[str, Any]:
+    kept = body.get("chat_template_kwargs") or {}
+    return {**body, "chat_template_kwargs": {**kept, "enable_thinking": False, "thinking": False}}
+
+
+def _as_chunks(answer: Chunk | None, reader: GuidedReader, own_tokens: int) -> "list[Chunk]":
+    """Return an answer of `/completion` as chunks of a chat completion; our own tokens are not counted."""
+    if answer is None:
+        return []
+    piece = answer.get("content")
+    progress = answer.get("prompt_progress")
+    if isinstance(progress, dict):
+        seen = {name: progress.get(name) for name in ("cache", "processed")}
+        return [_chunk({}) | {"prompt_progress": seen | {"total": _count(progress.get("total")) - own_tokens}}]
+    chunks = [_chunk(delta) for delta in reader.feed(piece if isinstance(piece, str) else "")]
+    return [*chunks, _last(answer, own_tokens)] if answer.get("stop") is True else chunks
+
+
+def _last(answer: Mapping[str, Any], own_tokens: int) -> Chunk:
+    told = answer.get("stop_type")
+    if told not in ("eos", "word", "limit"):
+        reason = f"the stop_type is {str(told)[:40]!r}"
+        raise broken(reason)
+    timings = answer.get("timings")
+    cached = timings.get("cache_n") if isinstance(timings, dict) else 0
+    usage = {
+        "prompt_tokens": _count(answer.get("tokens_evaluated")) - own_tokens,
+        "completion_tokens": _count(answer.get("tokens_predicted")),
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    finish = "length" if told == "limit" else "stop"
+    stopping_word = {"__verbose": {"stopping_word": answer.get("stopping_word")}}
+    return _chunk({}, finish) | {"usage": usage} | stopping_word
+
+
+def _chunk(delta: Mapping[str, Any], finish: str | None = None) -> Chunk:
+    return {"choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish}]}
+
+
+def _beginning(chunk: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Tell whether a chunk holds text, and whether it holds a call."""
+    choices = chunk.get("choices")
+    delta = choices[0].get("delta") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    if not isinstance(delta, dict):
+        return False, False
+    content = delta.get("content")
+    return isinstance(content, str) and bool(content.strip()), bool(delta.get("tool_calls"))
+
+
+def _count(found: Any) -> int:  # noqa: ANN401  # whatever the server sent
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        reason = "a count of tokens is not a count"
+        raise broken(reason)
+    return found
+
+
+def _remember(known: dict[Any, Any], key: object, value: object) -> None:
+    while len(known) >= REMEMBERED_MAX:
+        known.pop(next(iter(known)))
+    known[key] = value
+
+
+def _bad_schema(guide: Guide, reason: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{guide.path}: {reason}")
+
+
+def _unreadable() -> InvalidRequestError:
+    return InvalidRequestError("messages: an image could not be read")
