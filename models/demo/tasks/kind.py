@@ -11,7 +11,16 @@ from tasks.packages import chance, cut
 from tasks.sorting_prompts import DEMO_SHARE, ask, demo_prompt, some_labels
 
 DEMO_QUESTION = "What kind of text is this?"
-DEMO_LABELS = ("python code", "shell script", "c header", "json", "license", "package description", "documentation", "log")
+DEMO_LABELS = (
+    "python code",
+    "shell script",
+    "c header",
+    "json",
+    "license",
+    "package description",
+    "documentation",
+    "log",
+)
 TEXT_BYTES_MAX = 600
 
 _WRITERS: Mapping[str, Callable[[random.Random, Split], str]] = {
@@ -36,32 +45,75 @@ _OTHER_WORDS = {
 }
 _QUESTIONS = held_out(
     (
-        DEMO_QUESTION, "What is this?", "Classify the text by its kind.", "Which kind of file is this from?", "Sort this text by type.", "What type of text is it?",
-        "Say what kind of document the text below is.", "Which of these is it?", "Determine the file type.", "Label the snippet.", "Classify this snippet.",
-        "What sort of content is this?", "Name the kind of text.", "Which category does the text belong to?", "Identify the format.", "Tell me what this file is.",
-        "Guess the type of this file.", "Where would this text be found?", "What am I looking at?",
+        DEMO_QUESTION,
+        "What is this?",
+        "Classify the text by its kind.",
+        "Which kind of file is this from?",
+        "Sort this text by type.",
+        "What type of text is it?",
+        "Say what kind of document the text below is.",
+        "Which of these is it?",
+        "Determine the file type.",
+        "Label the snippet.",
+        "Classify this snippet.",
+        "What sort of content is this?",
+        "Name the kind of text.",
+        "Which category does the text belong to?",
+        "Identify the format.",
+        "Tell me what this file is.",
+        "Guess the type of this file.",
+        "Where would this text be found?",
+        "What am I looking at?",
     )
-)  # fmt: skip
+)
 _GROUPS: tuple[Mapping[str, tuple[str, ...]], ...] = held_out(
     (
-        {"code": ("python code", "shell script", "c header"), "prose": ("license", "package description", "documentation")},
-        {"code": ("python code", "shell script", "c header"), "text": ("license", "package description", "documentation"), "data": ("json",)},
+        {
+            "code": ("python code", "shell script", "c header"),
+            "prose": ("license", "package description", "documentation"),
+        },
+        {
+            "code": ("python code", "shell script", "c header"),
+            "text": ("license", "package description", "documentation"),
+            "data": ("json",),
+        },
         {"program": ("python code", "shell script", "c header"), "log": ("log",)},
         {"legal": ("license",), "technical": ("documentation", "package description")},
         {"json": ("json",), "not json": ("log", "python code", "license", "documentation", "c header")},
         {"log": ("log",), "other": ("json", "license", "documentation", "package description", "shell script")},
-        {"source code": ("python code", "shell script", "c header"), "log": ("log",), "prose": ("license", "package description", "documentation")},
+        {
+            "source code": ("python code", "shell script", "c header"),
+            "log": ("log",),
+            "prose": ("license", "package description", "documentation"),
+        },
         {"script": ("shell script", "python code"), "data": ("json",), "log": ("log",)},
-        {"config or data": ("json",), "code": ("python code", "shell script", "c header"), "writing": ("license", "package description", "documentation")},
+        {
+            "config or data": ("json",),
+            "code": ("python code", "shell script", "c header"),
+            "writing": ("license", "package description", "documentation"),
+        },
         {"legal": ("license",), "code": ("python code", "shell script", "c header"), "log": ("log",)},
-        {"python": ("python code",), "not python": ("shell script", "c header", "json", "log", "documentation", "license")},
-        {"text": ("license", "package description", "documentation"), "code": ("python code", "shell script", "c header"), "log": ("log",), "data": ("json",)},
+        {
+            "python": ("python code",),
+            "not python": ("shell script", "c header", "json", "log", "documentation", "license"),
+        },
+        {
+            "text": ("license", "package description", "documentation"),
+            "code": ("python code", "shell script", "c header"),
+            "log": ("log",),
+            "data": ("json",),
+        },
     )
-)[0]  # fmt: skip
+)[0]
 _YES_NO = (
-    ("Is this python code?", "python code"), ("Is this a log file?", "log"), ("Is the following text a license?", "license"), ("Is this JSON?", "json"),
-    ("Is this a shell script?", "shell script"), ("Is the text below from a C header?", "c header"), ("Is this documentation?", "documentation"),
-)  # fmt: skip
+    ("Is this python code?", "python code"),
+    ("Is this a log file?", "log"),
+    ("Is the following text a license?", "license"),
+    ("Is this JSON?", "json"),
+    ("Is this a shell script?", "shell script"),
+    ("Is the text below from a C header?", "c header"),
+    ("Is this documentation?", "documentation"),
+)
 
 
 def text_of(rng: random.Random, kind: str, split: Split) -> str:

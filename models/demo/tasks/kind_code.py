@@ -14,13 +14,18 @@ from typing import Any
 from examples import Split, held_out
 
 from tasks.packages import chance, package_name, path, person, syllables, version, word
+from tasks.phrases import blocks, sentences
 
 _PLACES = sysconfig.get_paths()
 _UNSEEN = re.compile(r"[n-z_]")
 
 
 def _readable(folder: Path, pattern: str) -> list[Path]:
-    files = (one for one in sorted(folder.rglob(pattern)) if not {"site-packages", "test", "tests"} & set(one.parts))
+    files = (
+        one
+        for one in sorted(folder.rglob(pattern))
+        if not {"site-packages", "test", "tests", "lib2to3"} & set(one.parts)
+    )
     return [one for one in files if not any(_UNSEEN.match(part.lower()) for part in one.relative_to(folder).parts)]
 
 
@@ -38,8 +43,8 @@ def docstrings(split: Split) -> tuple[str, ...]:
     found = []
     for lines in _files("stdlib", "*.py", split):
         for text in re.findall(r'"""(.{150,3000}?)"""', "\n".join(lines), re.DOTALL):
-            if text.count(">>>") == 0 and "def " not in text:
-                found.append(re.sub(r"\n[ \t]+", "\n", text) if text.count("\n    ") else text)
+            if not re.search(r"def |yield |%|return self|\w\(\)\n", text):
+                found.append(text)
     return tuple(found)
 
 
@@ -52,8 +57,11 @@ def _slice(rng: random.Random, lines: tuple[str, ...]) -> str:
 def _looks_like_code(text: str) -> bool:
     """Say whether a slice has enough lines of code among its prose to be told apart from documentation."""
     lines = [line for line in text.split("\n") if line.strip()]
-    code = sum(bool(re.search(r"[=({\[:]\s*$|\w\(|^\s*(#|return|import|from|def|class|if|else|try|except|raise|@)| = ", line)) for line in lines)
-    return len(lines) > 3 and code >= 0.4 * len(lines)  # noqa: PLR2004  # a share of lines
+    code = sum(
+        bool(re.search(r"[=({\[:]\s*$|\w\(|^\s*(#|return|import|from|def|class|if|else|try|except|raise|@)| = ", line))
+        for line in lines
+    )
+    return len(lines) > 3 and code >= 0.2 * len(lines)  # noqa: PLR2004  # a share of lines
 
 
 def python(rng: random.Random, split: Split) -> str:
@@ -72,7 +80,7 @@ def _own_python(rng: random.Random) -> str:
         f"def {a}_{b}({c}, {d}=None):\n    if {d} is None:\n        {d} = []\n    for item in {c}:\n        {d}.append(item.{b}())\n    return {d}",
         f"class {a.capitalize()}({b.capitalize()}):\n    {c} = {rng.randint(1, 99)}\n\n    def __init__(self, {d}: str) -> None:\n        self.{d} = {d}\n\n"
         f"    async def {b}(self):\n        return await self.{d}.{a}()",
-        f"import {a}\nfrom {b} import {c}, {d}\n\n\ntry:\n    {c}.{d}({a})\nexcept ValueError as error:\n    raise {d.capitalize()}Error(f\"bad {{error}}\") from None",
+        f'import {a}\nfrom {b} import {c}, {d}\n\n\ntry:\n    {c}.{d}({a})\nexcept ValueError as error:\n    raise {d.capitalize()}Error(f"bad {{error}}") from None',
         f"with open({a!r}) as file:\n    {b} = [line.strip() for line in file if not line.startswith('#')]\nprint(len({b}), '{c}')",
         f"@pytest.mark.parametrize('{a}', [{rng.randint(1, 9)}, {rng.randint(1, 99)}])\ndef test_{b}({a}):\n    assert {c}({a}) == {{'{d}': {a}}}",
         f"{a} = {{'{b}': {rng.randint(1, 99)}, '{c}': None}}\n{d} = lambda x: x.get('{b}', 0) + 1\nif __name__ == '__main__':\n    print({d}({a}))",
@@ -81,73 +89,100 @@ def _own_python(rng: random.Random) -> str:
     return "\n\n\n".join(rng.sample(forms, rng.randint(1, 3)))
 
 
-_HEADER_TYPES = ("int", "void", "size_t", "char *", "const char *", "unsigned long", "uint32_t", "double", "struct {s} *", "bool", "static inline int", "long long")
+_HEADER_TYPES = (
+    "int",
+    "void",
+    "size_t",
+    "char *",
+    "const char *",
+    "unsigned long",
+    "uint32_t",
+    "double",
+    "struct {s} *",
+    "bool",
+    "static inline int",
+    "long long",
+)
 
 
 def header(rng: random.Random, split: Split) -> str:
     """Cut a slice of one of Python's headers, or make up a header."""
     if chance(rng, 0.45):
         text = ""
-        while len(text.strip()) < 100 or text.count("*/") > text.count(";") + text.count("#") + 2:  # noqa: PLR2004  # mostly comment
+        while len(text.strip()) < 100 or not re.search(r"[;{#]|\*/|/\*", text):  # noqa: PLR2004  # a few lines
             text = _slice(rng, rng.choice(_files("include", "*.h", split)))
         return text
-    guard = f"{rng.choice(['', '_', '__'])}{word(rng).upper()}_{word(rng).upper()}_H{rng.choice(['', '_', '_INCLUDED'])}".replace("-", "_")
+    guard = f"{rng.choice(['', '_', '__'])}{word(rng).upper()}_{word(rng).upper()}_H{rng.choice(['', '_', '_INCLUDED'])}".replace(
+        "-", "_"
+    )
     parts = [_header_part(rng, guard) for _ in range(rng.randint(3, 8))]
     return "\n".join((f"#ifndef {guard}\n#define {guard}\n", *parts, f"#endif{rng.choice(['', f' /* {guard} */'])}"))
 
 
 def _header_part(rng: random.Random, guard: str) -> str:
-    a, b, c, d = (rng.choice([word(rng), f"{word(rng)}_{word(rng)}", syllables(rng)]).replace("-", "_") for _ in range(4))
+    a, b, c, d = (
+        rng.choice([word(rng), f"{word(rng)}_{word(rng)}", syllables(rng)]).replace("-", "_") for _ in range(4)
+    )
     kind = rng.choice(_HEADER_TYPES).replace("{s}", d)
-    cpp = "#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
+    cpp = '#ifdef __cplusplus\nextern "C" {\n#endif\n'
     forms = (
-        f"#include <{rng.choice(['stdio', 'stdlib', 'stdint', 'string', 'sys/' + a, a, 'errno'])}.h>", f'#include "{a}/{b}.h"', f"{kind} {a}_{b}(const {c}_t *{d}, int flags);",
-        f"typedef struct {a} {{\n    {kind} {b};\n    int {c}[{rng.randint(1, 64)}];\n    struct {a} *next;\n}} {a}_t;", f"#define {a.upper()}_{b.upper()} {rng.randint(0, 4096)}",
-        f"#define {a.upper()}(x) ((x)->{b}_{c})", f"extern {kind} {a}_{b};", cpp, f"enum {a} {{\n    {b.upper()} = 0,\n    {c.upper()},\n    {d.upper()}_MAX\n}};",
-        f"/* {a.capitalize()} the {b}; returns 0 on success, -1 on error. */\nint {a}_{c}(void);", f"#if defined(__linux__) && !defined({a.upper()})\n#  define {a.upper()} 1\n#endif",
-        f"PyAPI_FUNC({kind}) {a.capitalize()}_{b.capitalize()}({d}_t *self, void *arg);", f"/** @brief {b} of the {c}\n *  @param {d} the {a}\n */\n{kind} {b}({kind} {d});",
-        f"static inline int {a}_is_{b}(const struct {c} *p)\n{{\n    return p->{b} != NULL && p->{d} > 0;\n}}", f"typedef {kind} (*{a}_fn)(struct {b} *, size_t);",
-        f"union {a} {{\n    uint8_t  {b}[{rng.randint(2, 32)}];\n    uint32_t {c};\n}};", f"#undef {a.upper()}\n#define {a.upper()} \"{b}\" /* {guard} */",
-        f"struct {a}; /* forward */", f"{kind}\t{a}{b} (struct {c} *, const char *{d}) __attribute__((nonnull));",
-    )  # fmt: skip
+        f"#include <{rng.choice(['stdio', 'stdlib', 'stdint', 'string', 'sys/' + a, a, 'errno'])}.h>",
+        f'#include "{a}/{b}.h"',
+        f"{kind} {a}_{b}(const {c}_t *{d}, int flags);",
+        f"typedef struct {a} {{\n    {kind} {b};\n    int {c}[{rng.randint(1, 64)}];\n    struct {a} *next;\n}} {a}_t;",
+        f"#define {a.upper()}_{b.upper()} {rng.randint(0, 4096)}",
+        f"#define {a.upper()}(x) ((x)->{b}_{c})",
+        f"extern {kind} {a}_{b};",
+        cpp,
+        f"enum {a} {{\n    {b.upper()} = 0,\n    {c.upper()},\n    {d.upper()}_MAX\n}};",
+        f"/* {a.capitalize()} the {b}; returns 0 on success, -1 on error. */\nint {a}_{c}(void);",
+        f"#if defined(__linux__) && !defined({a.upper()})\n#  define {a.upper()} 1\n#endif",
+        f"PyAPI_FUNC({kind}) {a.capitalize()}_{b.capitalize()}({d}_t *self, void *arg);",
+        f"/** @brief {b} of the {c}\n *  @param {d} the {a}\n */\n{kind} {b}({kind} {d});",
+        f"static inline int {a}_is_{b}(const struct {c} *p)\n{{\n    return p->{b} != NULL && p->{d} > 0;\n}}",
+        f"typedef {kind} (*{a}_fn)(struct {b} *, size_t);",
+        f"union {a} {{\n    uint8_t  {b}[{rng.randint(2, 32)}];\n    uint32_t {c};\n}};",
+        f'#undef {a.upper()}\n#define {a.upper()} "{b}" /* {guard} */',
+        f"struct {a}; /* forward */",
+        f"{kind}\t{a}{b} (struct {c} *, const char *{d}) __attribute__((nonnull));",
+    )
     return rng.choice(forms)
-
-
-_SHELL = (
-    "#!/bin/sh\n# {x} script for {p}\n\nset -e\n", "#! /bin/bash\n\nset -euo pipefail\n", "case \"$1\" in\n    configure)\n        {c}\n        ;;\n    abort-upgrade|abort-remove|abort-deconfigure)\n"
-    "        ;;\n    *)\n        echo \"{x} called with unknown argument \\`$1'\" >&2\n        exit 1\n        ;;\nesac\n",
-    "if [ \"$1\" = \"configure\" ] && [ -n \"$2\" ]; then\n    {c}\nfi\n", "if [ -x \"$(command -v {w})\" ]; then\n    {c} || true\nfi\n", "#DEBHELPER#\n\nexit 0\n",
-    "# Automatically added by dh_{w}/13.{n}\nif [ \"$1\" = \"{x}\" ] || [ \"$1\" = \"abort-remove\" ]; then\n\t{c}\nfi\n# End automatically added section\n",
-    "for {w} in {d}/*; do\n    [ -e \"${w}\" ] || continue\n    {c}\ndone\n", "if dpkg --compare-versions \"$2\" lt-nl \"{v}\"; then\n\t{c}\nfi\n", ". /usr/share/debconf/confmodule\n\ndb_get {p}/{w}\n"
-    "if [ \"$RET\" = \"true\" ]; then\n    {c}\nfi\n", "{w}() {\n    local {w}=\"$1\"\n    {c}\n    return 0\n}\n", "{W}={d}\n{W}_OPTS=\"--{w} --{x}\"\nexport {W}\n",
-    "while read -r line; do\n  echo \"$line\" | sed -e 's/{w}/{x}/g'\ndone < {d}\n", "[ -d {d} ] || mkdir -p {d}\n{c}\n", "cat > {d} <<EOF\n{W}={n}\nEOF\n{c}\n", "test -f {d} && {c}\n",
-    "trap 'rm -rf \"$tmp\"' EXIT\ntmp=$(mktemp -d)\n{c}\n", "usage() {\n  echo \"Usage: $0 [-{n}] {w}\" >&2\n  exit 2\n}\n", "if ! getent passwd {w} >/dev/null; then\n    adduser --system --group "
-    "--home {d} {w}\nfi\n", "start)\n    log_daemon_msg \"Starting {w}\" \"{w}\"\n    {c}\n    log_end_msg $?\n    ;;\n", "find {d} -name '*.{w}' -mtime +{n} -print0 | xargs -0 rm -f\n",
-    "{c}\n{c2}\n", "[ \"$#\" -gt {n} ] && shift\n{c}\n", "# {x} the {w} only once\nif test \"$1\" = remove -o \"$1\" = purge; then\n  {c}\nfi\n", "grep -q '^{w}' {d} || echo '{w} {x}' >> {d}\n",
-)  # fmt: skip
-_COMMANDS = (
-    "update-alternatives --install /usr/bin/{w} {w} {d} {n}", "deb-systemd-helper enable '{w}.service' >/dev/null", "ldconfig", "rm -f {d}", "chown root:{w} {d}", "chmod {n} \"{d}\"",
-    "dpkg-maintscript-helper rm_conffile {d} {v} -- \"$@\"", "systemctl daemon-reload >/dev/null || true", "update-rc.d {w} defaults", "ln -sf {d} \"$DESTDIR{d}\"", "echo \"{w}: $1\"",
-    "invoke-rc.d {w} restart || exit $?", "cp -a {d} \"$HOME/.{w}\"", "mv \"$1\" \"$2.{w}\"", "py3compile -p {p}", "db_purge", "dpkg-trigger --no-await {w}", "tar -czf {w}.tar.gz {d}",
-    "curl -fsSL \"https://{w}.org/{x}\" | sh", "git clone --depth 1 \"$REPO\" {w}", "exec {w} \"$@\"", "kill -HUP \"$(cat /run/{w}.pid)\"", "add-shell /bin/{w}", "install -m 0{n} {w} {d}",
-)  # fmt: skip
 
 
 def shell(rng: random.Random, split: Split) -> str:
     """Make up a script, mostly as package maintainers write them."""
-    blocks, commands = (held_out(one, 0.2)[0] if split == "train" else one for one in (_SHELL, _COMMANDS))
-    parts = rng.sample(blocks, rng.randint(1, 5))
+    commands = sentences("prose/commands", split)
+    forms = blocks("prose/shell", split)
+    parts = rng.sample(forms, rng.randint(1, min(5, len(forms))))
     if chance(rng, 0.55):
-        parts.insert(0, rng.choice(("#!/bin/sh\nset -e\n", "#!/bin/sh -e\n", "#!/bin/bash\n", "#!/usr/bin/env bash\n", "#! /bin/sh\n# {x} script for {p}\n\nset -e\n")))
+        parts.insert(
+            0,
+            rng.choice(
+                (
+                    "#!/bin/sh\nset -e\n",
+                    "#!/bin/sh -e\n",
+                    "#!/bin/bash\n",
+                    "#!/usr/bin/env bash\n",
+                    "#! /bin/sh\n# {x} script for {p}\n\nset -e\n",
+                )
+            ),
+        )
     text = "\n".join(parts)
     if chance(rng, 0.3):
         text = text.replace("    ", rng.choice(["\t", "  "]))
-    while "{c}" in text or "{c2}" in text:
-        text = text.replace("{c}", rng.choice(commands), 1).replace("{c2}", rng.choice(commands), 1)
+    while "{c}" in text:
+        text = text.replace("{c}", rng.choice(commands), 1)
     acts = ("postinst", "prerm", "postrm", "preinst", "configure", "purge", "build", word(rng))
     name = word(rng)
-    for slot, value in (("{x}", rng.choice(acts)), ("{p}", package_name(rng)), ("{w}", name), ("{W}", name.upper()), ("{d}", path(rng)), ("{v}", version(rng)),
-                        ("{n}", str(rng.randint(1, 99)))):  # fmt: skip
+    for slot, value in (
+        ("{x}", rng.choice(acts)),
+        ("{p}", package_name(rng)),
+        ("{w}", name),
+        ("{W}", name.upper()),
+        ("{d}", path(rng)),
+        ("{v}", version(rng)),
+        ("{n}", str(rng.randint(1, 99))),
+    ):
         text = text.replace(slot, value)
     return text
 
@@ -157,12 +192,31 @@ def _value(rng: random.Random, depth: int) -> Any:  # noqa: ANN401  # JSON is an
         count = rng.randint(1, 5)
         if chance(rng, 0.35):
             return [_value(rng, depth - 1) for _ in range(count)]
-        return {rng.choice([word(rng), f"{word(rng)}_{word(rng)}", word(rng) + word(rng).capitalize()]): _value(rng, depth - 1) for _ in range(count)}
+        return {
+            rng.choice([word(rng), f"{word(rng)}_{word(rng)}", word(rng) + word(rng).capitalize()]): _value(
+                rng, depth - 1
+            )
+            for _ in range(count)
+        }
     plain = (
-        rng.randint(0, 9), rng.randint(0, 100000), round(rng.random() * 100, rng.randint(1, 4)), True, False, None, word(rng), version(rng), person(rng), path(rng),
-        f"https://{word(rng)}.com/{word(rng)}", f"{word(rng)} {word(rng)} {word(rng)}", f"{rng.getrandbits(64):016x}", "", package_name(rng),
-        f"{rng.randint(2001, 2026)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T00:00:00Z", f"^{rng.randint(0, 9)}.{rng.randint(0, 9)}.0",
-    )  # fmt: skip
+        rng.randint(0, 9),
+        rng.randint(0, 100000),
+        round(rng.random() * 100, rng.randint(1, 4)),
+        True,
+        False,
+        None,
+        word(rng),
+        version(rng),
+        person(rng),
+        path(rng),
+        f"https://{word(rng)}.com/{word(rng)}",
+        f"{word(rng)} {word(rng)} {word(rng)}",
+        f"{rng.getrandbits(64):016x}",
+        "",
+        package_name(rng),
+        f"{rng.randint(2001, 2026)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T00:00:00Z",
+        f"^{rng.randint(0, 9)}.{rng.randint(0, 9)}.0",
+    )
     return rng.choice(plain)
 
 
@@ -172,4 +226,6 @@ def json_text(rng: random.Random) -> str:
     if chance(rng, 0.25):
         keys = [word(rng) for _ in range(rng.randint(2, 4))]
         thing = [{key: _value(rng, 1) for key in keys} for _ in range(rng.randint(1, 5))]
-    return json.dumps(thing, indent=rng.choice([None, 2, 2, 4, 4, 1, "\t"]), sort_keys=chance(rng, 0.3), ensure_ascii=chance(rng, 0.5))
+    return json.dumps(
+        thing, indent=rng.choice([None, 2, 2, 4, 4, 1, "\t"]), sort_keys=chance(rng, 0.3), ensure_ascii=chance(rng, 0.5)
+    )

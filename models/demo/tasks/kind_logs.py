@@ -8,21 +8,59 @@ from tasks.packages import ARCHITECTURES, chance, package_name, path, syllables,
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _LEVELS = "INFO INFO INFO DEBUG WARNING ERROR WARN CRITICAL NOTICE".split()
 _MESSAGES = (
-    "connection from {ip} closed", "started {w} worker {n}", "failed to open {p}: No such file or directory", "request {n} took {n} ms", "retrying in {n} s",
-    "user {w} logged in", "session opened for user {w}(uid={n})", "Listening on port {n}", "cache miss for key {w}:{n}", "disk usage at {n}%", "timeout after {n} seconds",
-    "reloading configuration from {p}", "Accepted publickey for {w} from {ip} port {n} ssh2", "job {n} finished with status {n}", "permission denied: {p}",
-    "received SIGTERM, shutting down", "{n} items processed", "Invalid user {w} from {ip}", "backup of {p} complete", "could not resolve host {w}.{w2}.net",
-    "Starting {w} daemon...", "Stopped {w}.", "Reached target {w}.", "connection reset by peer", "loaded module {w}", "queue length {n}", "checksum mismatch in {p}",
-    "database {w} is ready to accept connections", "GET /{w}/{n} {n}", "out of memory: killed process {n} ({w})", "link is up at {n} Mbps", "heartbeat ok",
-    "upgrade of {w} to {v} done", "removed stale lock {p}", "rotating {p}", "worker exited with code {n}", "token expired for user {w}", "slow query: {n} ms",
-)  # fmt: skip
+    "connection from {ip} closed",
+    "started {w} worker {n}",
+    "failed to open {p}: No such file or directory",
+    "request {n} took {n} ms",
+    "retrying in {n} s",
+    "user {w} logged in",
+    "session opened for user {w}(uid={n})",
+    "Listening on port {n}",
+    "cache miss for key {w}:{n}",
+    "disk usage at {n}%",
+    "timeout after {n} seconds",
+    "reloading configuration from {p}",
+    "Accepted publickey for {w} from {ip} port {n} ssh2",
+    "job {n} finished with status {n}",
+    "permission denied: {p}",
+    "received SIGTERM, shutting down",
+    "{n} items processed",
+    "Invalid user {w} from {ip}",
+    "backup of {p} complete",
+    "could not resolve host {w}.{w2}.net",
+    "Starting {w} daemon...",
+    "Stopped {w}.",
+    "Reached target {w}.",
+    "connection reset by peer",
+    "loaded module {w}",
+    "queue length {n}",
+    "checksum mismatch in {p}",
+    "database {w} is ready to accept connections",
+    "GET /{w}/{n} {n}",
+    "out of memory: killed process {n} ({w})",
+    "link is up at {n} Mbps",
+    "heartbeat ok",
+    "upgrade of {w} to {v} done",
+    "removed stale lock {p}",
+    "rotating {p}",
+    "worker exited with code {n}",
+    "token expired for user {w}",
+    "slow query: {n} ms",
+)
 
 
 def _message(rng: random.Random) -> str:
     ip = ".".join(str(rng.randint(1, 254)) for _ in range(4))
     number = str(rng.choice([rng.randint(0, 9), rng.randint(10, 999), rng.randint(1000, 65535)]))
     text = rng.choice(_MESSAGES)
-    for slot, value in (("{ip}", ip), ("{n}", number), ("{w}", word(rng)), ("{w2}", word(rng)), ("{p}", path(rng)), ("{v}", version(rng))):
+    for slot, value in (
+        ("{ip}", ip),
+        ("{n}", number),
+        ("{w}", word(rng)),
+        ("{w2}", word(rng)),
+        ("{p}", path(rng)),
+        ("{v}", version(rng)),
+    ):
         text = text.replace(slot, value)
     return text
 
@@ -51,11 +89,23 @@ def _dpkg(rng: random.Random, times: _Times, count: int) -> list[str]:
     while len(lines) < count:
         name = f"{package_name(rng)}:{rng.choice(ARCHITECTURES[:3])}"
         new, old = version(rng), rng.choice(["<none>", version(rng)])
-        first = rng.choice([f"install {name} {old} {new}", f"upgrade {name} {old} {new}", f"configure {name} {new} <none>", f"trigproc {name} {new} <none>"])
-        states = rng.sample(["half-installed", "unpacked", "half-configured", "installed", "triggers-pending", "triggers-awaited"], rng.randint(1, 4))
+        first = rng.choice(
+            [
+                f"install {name} {old} {new}",
+                f"upgrade {name} {old} {new}",
+                f"configure {name} {new} <none>",
+                f"trigproc {name} {new} <none>",
+            ]
+        )
+        states = rng.sample(
+            ["half-installed", "unpacked", "half-configured", "installed", "triggers-pending", "triggers-awaited"],
+            rng.randint(1, 4),
+        )
         events = [first, *(f"status {state} {name} {new}" for state in states)]
         if chance(rng, 0.15):
-            events.insert(0, rng.choice(["startup archives unpack", "startup packages configure", "startup packages remove"]))
+            events.insert(
+                0, rng.choice(["startup archives unpack", "startup packages configure", "startup packages remove"])
+            )
         lines += [f"{times.date()} {times.clock()} {event}" for event in events]
     return lines[rng.randint(0, 2) :]
 
@@ -63,34 +113,57 @@ def _dpkg(rng: random.Random, times: _Times, count: int) -> list[str]:
 def _apt_history(rng: random.Random, times: _Times, count: int) -> list[str]:
     lines: list[str] = []
     while len(lines) < count:
-        names = [f"{package_name(rng)}:amd64 ({version(rng)}{rng.choice(['', ', automatic'])})" for _ in range(rng.randint(1, 4))]
+        names = [
+            f"{package_name(rng)}:amd64 ({version(rng)}{rng.choice(['', ', automatic'])})"
+            for _ in range(rng.randint(1, 4))
+        ]
         lines += ["", f"Start-Date: {times.date()}  {times.clock()}"]
-        lines.append(f"Commandline: apt{rng.choice(['-get', ''])} {rng.choice(['install', '-y install', 'upgrade', 'remove', '--purge remove'])} {package_name(rng)}")
+        lines.append(
+            f"Commandline: apt{rng.choice(['-get', ''])} {rng.choice(['install', '-y install', 'upgrade', 'remove', '--purge remove'])} {package_name(rng)}"
+        )
         if chance(rng, 0.4):
             lines.append(f"Requested-By: {word(rng)} ({rng.randint(1000, 1010)})")
-        lines += [f"{rng.choice(['Install', 'Upgrade', 'Remove', 'Purge'])}: {', '.join(names)}", f"End-Date: {times.date()}  {times.clock()}"]
+        lines += [
+            f"{rng.choice(['Install', 'Upgrade', 'Remove', 'Purge'])}: {', '.join(names)}",
+            f"End-Date: {times.date()}  {times.clock()}",
+        ]
     return lines
 
 
 def _apt_terminal(rng: random.Random, _: _Times, count: int) -> list[str]:
     forms = (
-        "Selecting previously unselected package {p}.", "Preparing to unpack .../{p}_{v}_amd64.deb ...", "Unpacking {p} ({v}) ...", "Setting up {p} ({v}) ...",
-        "Processing triggers for {p} ({v}) ...", "(Reading database ... {n} files and directories currently installed.)", "Removing {p} ({v}) ...",
-        "Get:{n} http://deb.{w}.org/{w} stable/main amd64 {p} amd64 {v} [{n} kB]", "Fetched {n} kB in {n}s ({n} kB/s)", "Adding user {w} to group {w}",
-        "update-alternatives: using /usr/bin/{w} to provide /usr/bin/{p} ({w}) in auto mode", "Creating group '{w}' with GID {n}.", "I: Retrieving {p} {v}",
-        "Created symlink /etc/systemd/system/{w}.service -> /usr/lib/systemd/system/{w}.service.", "I: Unpacking {p}...", "Need to get {n} kB of archives.",
-    )  # fmt: skip
+        "Selecting previously unselected package {p}.",
+        "Preparing to unpack .../{p}_{v}_amd64.deb ...",
+        "Unpacking {p} ({v}) ...",
+        "Setting up {p} ({v}) ...",
+        "Processing triggers for {p} ({v}) ...",
+        "(Reading database ... {n} files and directories currently installed.)",
+        "Removing {p} ({v}) ...",
+        "Get:{n} http://deb.{w}.org/{w} stable/main amd64 {p} amd64 {v} [{n} kB]",
+        "Fetched {n} kB in {n}s ({n} kB/s)",
+        "Adding user {w} to group {w}",
+        "update-alternatives: using /usr/bin/{w} to provide /usr/bin/{p} ({w}) in auto mode",
+        "Creating group '{w}' with GID {n}.",
+        "I: Retrieving {p} {v}",
+        "Created symlink /etc/systemd/system/{w}.service -> /usr/lib/systemd/system/{w}.service.",
+        "I: Unpacking {p}...",
+        "Need to get {n} kB of archives.",
+    )
     lines = []
     for _line in range(count):
         text, name, number = rng.choice(forms), package_name(rng), str(rng.randint(1, 60000))
-        lines.append(text.replace("{p}", name).replace("{v}", version(rng)).replace("{n}", number).replace("{w}", word(rng)))
+        lines.append(
+            text.replace("{p}", name).replace("{v}", version(rng)).replace("{n}", number).replace("{w}", word(rng))
+        )
     return lines
 
 
 def _alternatives(rng: random.Random, times: _Times, count: int) -> list[str]:
     def one() -> str:
         name = word(rng)
-        place = f"/usr/bin/{name} {name} /usr/{rng.choice(['bin', 'share/man'])}/{package_name(rng)} {rng.randint(1, 100)}"
+        place = (
+            f"/usr/bin/{name} {name} /usr/{rng.choice(['bin', 'share/man'])}/{package_name(rng)} {rng.randint(1, 100)}"
+        )
         link = f"link group {name} updated to point to /usr/bin/{package_name(rng)}"
         return f"update-alternatives {times.date()} {times.clock()}: {rng.choice([link, f'run with --install {place}', f'run with --quiet --remove {place}'])}"
 
@@ -114,7 +187,9 @@ def _kernel(rng: random.Random, _: _Times, count: int) -> list[str]:
     lines = []
     for _line in range(count):
         at += rng.random() * rng.choice([0.01, 1, 20])
-        lines.append(f"[{at:12.6f}] {rng.choice(['usb 1-1: ', 'pci 0000:00:1f.2: ', 'EXT4-fs (sda1): ', word(rng) + ': ', ''])}{_message(rng)}")
+        lines.append(
+            f"[{at:12.6f}] {rng.choice(['usb 1-1: ', 'pci 0000:00:1f.2: ', 'EXT4-fs (sda1): ', word(rng) + ': ', ''])}{_message(rng)}"
+        )
     return lines
 
 
@@ -124,7 +199,9 @@ def _web(rng: random.Random, times: _Times, count: int) -> list[str]:
         stamp = f"{times.day:02}/{_MONTHS[times.month - 1]}/{times.year}:{times.clock()} +0{rng.randint(0, 9)}00"
         page = f"/{word(rng)}{rng.choice(['', '.html', '/' + word(rng), '?id=' + str(rng.randint(1, 99)), '.php', '.css'])}"
         call = f'"{rng.choice(["GET", "GET", "POST", "HEAD", "PUT"])} {page} HTTP/1.{rng.randint(0, 1)}" {rng.choice([200, 200, 304, 404, 500, 301, 403])}'
-        agent = rng.choice(["", ' "-" "Mozilla/5.0 (X11; Linux x86_64)"', f' "-" "curl/{rng.randint(6, 8)}.{rng.randint(0, 90)}.0"'])
+        agent = rng.choice(
+            ["", ' "-" "Mozilla/5.0 (X11; Linux x86_64)"', f' "-" "curl/{rng.randint(6, 8)}.{rng.randint(0, 90)}.0"']
+        )
         return f"{ip} - {rng.choice(['-', '-', word(rng)])} [{stamp}] {call} {rng.randint(0, 90000)}{agent}"
 
     return [one() for _ in range(count)]
@@ -132,20 +209,45 @@ def _web(rng: random.Random, times: _Times, count: int) -> list[str]:
 
 def _program(rng: random.Random, times: _Times, count: int) -> list[str]:
     logger = f"{word(rng)}.{word(rng)}"
-    look = rng.choice(("{d} {t},{m} {l} {g}: {x}", "{d} {t} [{l}] {x}", "[{d}T{t}Z] {l} {g} {x}", "{l}:{g}:{x}", "{t} {l:<8} {x}", "time={d}T{t}Z level={l} msg=\"{x}\"",
-        "{d} {t} {l} {x}", "[{t}] {x}", "{l}     {d} {t} - {g} - {x}", "{d}T{t}.{m}Z {l} [{g}] {x}", "[{l}] {x}"))  # fmt: skip
+    look = rng.choice(
+        (
+            "{d} {t},{m} {l} {g}: {x}",
+            "{d} {t} [{l}] {x}",
+            "[{d}T{t}Z] {l} {g} {x}",
+            "{l}:{g}:{x}",
+            "{t} {l:<8} {x}",
+            'time={d}T{t}Z level={l} msg="{x}"',
+            "{d} {t} {l} {x}",
+            "[{t}] {x}",
+            "{l}     {d} {t} - {g} - {x}",
+            "{d}T{t}.{m}Z {l} [{g}] {x}",
+            "[{l}] {x}",
+        )
+    )
 
     def one() -> str:
         level = rng.choice(_LEVELS)
         level = level.lower() if "level=" in look else level
-        return look.format(d=times.date(), t=times.clock(), m=f"{rng.randint(0, 999):03}", l=level, g=logger, x=_message(rng))
+        return look.format(
+            d=times.date(), t=times.clock(), m=f"{rng.randint(0, 999):03}", l=level, g=logger, x=_message(rng)
+        )
 
     return [one() for _ in range(count)]
 
 
 _LOOKS: tuple[Callable[[random.Random, _Times, int], list[str]], ...] = (
-    _dpkg, _dpkg, _apt_history, _apt_terminal, _alternatives, _syslog, _syslog, _kernel, _web, _program, _program,
-)  # fmt: skip
+    _dpkg,
+    _dpkg,
+    _apt_history,
+    _apt_terminal,
+    _alternatives,
+    _syslog,
+    _syslog,
+    _kernel,
+    _web,
+    _program,
+    _program,
+)
 
 
 def log(rng: random.Random) -> str:

@@ -9,7 +9,9 @@ from tasks.kind_code import docstrings
 from tasks.packages import chance, person, word
 from tasks.phrases import expand, sentences
 
-_LICENSE_NAMES = "PUBLIC LICENSE,PERMISSIVE LICENSE,FREE DOCUMENTATION LICENSE,SOFTWARE LICENSE AGREEMENT,LICENSE,LESSER PUBLIC LICENSE".split(",")
+_LICENSE_NAMES = "PUBLIC LICENSE,PERMISSIVE LICENSE,FREE DOCUMENTATION LICENSE,SOFTWARE LICENSE AGREEMENT,LICENSE,LESSER PUBLIC LICENSE".split(
+    ","
+)
 
 
 def _paragraphs(rng: random.Random, forms: tuple[str, ...], count: int) -> list[str]:
@@ -21,8 +23,14 @@ def _layout(rng: random.Random, paragraphs: list[str]) -> str:
     indent = rng.choice(["", "", "", "  ", "   ", "    "])
     done = []
     for paragraph in paragraphs:
-        first = indent + rng.choice(["", "", "  ", f"{rng.randint(1, 17)}. ", f"({rng.choice('abcdef')}) ", f"{rng.choice('abcde')}) "])
-        done.append(textwrap.fill(paragraph, width, initial_indent=first, subsequent_indent=indent + rng.choice(["", "", "   "])))
+        first = indent + rng.choice(
+            ["", "", "  ", f"{rng.randint(1, 17)}. ", f"({rng.choice('abcdef')}) ", f"{rng.choice('abcde')}) "]
+        )
+        done.append(
+            textwrap.fill(
+                paragraph, width, initial_indent=first, subsequent_indent=indent + rng.choice(["", "", "   "])
+            )
+        )
     return rng.choice(["\n\n", "\n\n", "\n\n", "\n"]).join(done)
 
 
@@ -31,7 +39,12 @@ def legal(rng: random.Random, split: Split) -> str:
     body = _layout(rng, _paragraphs(rng, sentences("prose/legal", split), rng.randint(1, 5)))
     if chance(rng, 0.25):
         title = f"{word(rng).upper()} {rng.choice(_LICENSE_NAMES)}"
-        stamp = rng.choice(["", f"\n{' ' * rng.randint(0, 24)}Version {rng.randint(1, 4)}, {word(rng).capitalize()} {rng.randint(1985, 2024)}"])
+        stamp = rng.choice(
+            [
+                "",
+                f"\n{' ' * rng.randint(0, 24)}Version {rng.randint(1, 4)}, {word(rng).capitalize()} {rng.randint(1985, 2024)}",
+            ]
+        )
         return f"{' ' * rng.randint(0, 24)}{title}{stamp}\n\n{body}"
     if chance(rng, 0.2):
         return f"Copyright {rng.choice(['(c) ', '(C) ', ''])}{rng.randint(1985, 2026)} {person(rng)}\n\n{body}"
@@ -44,11 +57,23 @@ def documentation(rng: random.Random, split: Split) -> str:
     """Write a piece of a manual, or take a docstring of Python's own modules."""
     if chance(rng, 0.4):
         return textwrap.dedent(rng.choice(docstrings(split))).strip("\n")
-    paragraphs = [one.replace("\\n", "\n") for one in _paragraphs(rng, sentences("prose/docs", split), rng.randint(2, 6))]
+    paragraphs = [
+        one.replace("\\n", "\n") for one in _paragraphs(rng, sentences("prose/docs", split), rng.randint(2, 6))
+    ]
     if chance(rng, 0.5):
-        title = rng.choice([f"{word(rng).capitalize()} {word(rng)}", word(rng), f"{word(rng)} --- {word(rng)} {word(rng)}", f"Using {word(rng)}"])
+        title = rng.choice(
+            [
+                f"{word(rng).capitalize()} {word(rng)}",
+                word(rng),
+                f"{word(rng)} --- {word(rng)} {word(rng)}",
+                f"Using {word(rng)}",
+            ]
+        )
         line = rng.choice(["=", "-", "*", "~"]) * len(title)
-        paragraphs.insert(rng.randint(0, 2), rng.choice([f"{title}\n{line}", f"{'#' * rng.randint(1, 3)} {title}", f"{line}\n{title}\n{line}"]))
+        paragraphs.insert(
+            rng.randint(0, 2),
+            rng.choice([f"{title}\n{line}", f"{'#' * rng.randint(1, 3)} {title}", f"{line}\n{title}\n{line}"]),
+        )
     if chance(rng, 0.5):
         width = rng.randint(60, 80)
         keep = ("\n", "|", "#", "..", "- ")

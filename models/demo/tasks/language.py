@@ -12,9 +12,23 @@ from tasks.sorting_prompts import DEMO_SHARE, ask, demo_prompt, some_labels
 
 DEMO_QUESTION = "Which language is this text written in?"
 DEMO_LABELS = (
-    "English", "German", "French", "Spanish", "Italian", "Portuguese", "Dutch", "Swedish", "Danish", "Polish", "Czech", "Turkish", "Russian",
-    "Japanese", "Korean", "Chinese",
-)  # fmt: skip
+    "English",
+    "German",
+    "French",
+    "Spanish",
+    "Italian",
+    "Portuguese",
+    "Dutch",
+    "Swedish",
+    "Danish",
+    "Polish",
+    "Czech",
+    "Turkish",
+    "Russian",
+    "Japanese",
+    "Korean",
+    "Chinese",
+)
 TEXT_BYTES_MAX = 600
 
 _CODES = dict(zip(DEMO_LABELS, "en de fr es it pt nl sv da pl cs tr ru ja ko zh".split(), strict=True))
@@ -28,22 +42,56 @@ _OWN = dict(
 )
 _UNSPACED = frozenset({"Japanese", "Chinese"})
 _WEIGHTS = dict.fromkeys(DEMO_LABELS, 10) | {
-    "Danish": 15, "Swedish": 13, "Spanish": 15, "Portuguese": 15, "Italian": 14, "Czech": 12, "Polish": 12, "Dutch": 12,
-    "Russian": 6, "Japanese": 7, "Korean": 5, "Chinese": 7,
-}  # fmt: skip
+    "Danish": 15,
+    "Swedish": 13,
+    "Spanish": 15,
+    "Portuguese": 15,
+    "Italian": 14,
+    "Czech": 12,
+    "Polish": 12,
+    "Dutch": 12,
+    "Russian": 6,
+    "Japanese": 7,
+    "Korean": 5,
+    "Chinese": 7,
+}
 _CLOSE = (
-    ("Danish", "Swedish"), ("Spanish", "Portuguese"), ("Spanish", "Italian"), ("Portuguese", "Italian"), ("Spanish", "Portuguese", "Italian", "French"),
-    ("Czech", "Polish"), ("Dutch", "German"), ("Danish", "Swedish", "Dutch", "German"), ("Japanese", "Chinese"), ("English", "Dutch", "Danish"),
-    ("Polish", "Czech", "Russian"), ("Turkish", "English", "German"),
-)  # fmt: skip
+    ("Danish", "Swedish"),
+    ("Spanish", "Portuguese"),
+    ("Spanish", "Italian"),
+    ("Portuguese", "Italian"),
+    ("Spanish", "Portuguese", "Italian", "French"),
+    ("Czech", "Polish"),
+    ("Dutch", "German"),
+    ("Danish", "Swedish", "Dutch", "German"),
+    ("Japanese", "Chinese"),
+    ("English", "Dutch", "Danish"),
+    ("Polish", "Czech", "Russian"),
+    ("Turkish", "English", "German"),
+)
 _QUESTIONS = held_out(
     (
-        DEMO_QUESTION, "What language is this?", "Name the language of the text.", "Identify the language.", "Which language is it?", "Detect the language.",
-        "Classify the text by language.", "In which language did the user write?", "Language?", "Say which language the following is in.", "What is the language of this text?",
-        "Tell me the language of the message.", "Sort the message by its language.", "Determine the language of the sentence.", "Label this with its language.",
-        "Which language does the writer use?", "Language identification:", "Guess the language.", "The text below is in which language?",
+        DEMO_QUESTION,
+        "What language is this?",
+        "Name the language of the text.",
+        "Identify the language.",
+        "Which language is it?",
+        "Detect the language.",
+        "Classify the text by language.",
+        "In which language did the user write?",
+        "Language?",
+        "Say which language the following is in.",
+        "What is the language of this text?",
+        "Tell me the language of the message.",
+        "Sort the message by its language.",
+        "Determine the language of the sentence.",
+        "Label this with its language.",
+        "Which language does the writer use?",
+        "Language identification:",
+        "Guess the language.",
+        "The text below is in which language?",
     )
-)  # fmt: skip
+)
 
 
 def _joiner(language: str) -> str:
@@ -75,7 +123,10 @@ def _crop(rng: random.Random, language: str, text: str) -> str:
 def _sprinkle(rng: random.Random, language: str, text: str) -> str:
     parts = _split_words(language, text)
     for _ in range(rng.randint(1, 1 + len(parts) // 8)):
-        parts.insert(rng.randint(0, len(parts)), rng.choice(["{}", "{}", '"{}"', "({})", "«{}»", "'{}'", "{},", "`{}`", "{}."]).format(technical(rng)))
+        parts.insert(
+            rng.randint(0, len(parts)),
+            rng.choice(["{}", "{}", '"{}"', "({})", "«{}»", "'{}'", "{},", "`{}`", "{}."]).format(technical(rng)),
+        )
     return _joiner(language).join(parts)
 
 
@@ -91,7 +142,13 @@ def _layout(rng: random.Random, language: str, split: Split, text: str) -> str:
     if shape == 3:  # noqa: PLR2004
         return f"{text}\n .\n {title}"
     if shape == 4:  # noqa: PLR2004
-        lines = [title, *(expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split))) for _ in range(rng.randint(1, 3)))]
+        lines = [
+            title,
+            *(
+                expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split)))
+                for _ in range(rng.randint(1, 3))
+            ),
+        ]
         mark = rng.choice(["* ", " - ", "- ", "  * ", "1. "])
         return "\n".join(mark + line for line in lines)
     if shape == 5:  # noqa: PLR2004
@@ -127,7 +184,9 @@ def make_language(rng: random.Random, split: Split) -> Example:
         return Example(task="language", messages=demo_prompt(DEMO_QUESTION, DEMO_LABELS, text), answer=says(language))
     lower = {one: one.lower() for one in DEMO_LABELS}
     upper = {one: code.upper() for one, code in _CODES.items()}
-    names = rng.choices([dict(zip(DEMO_LABELS, DEMO_LABELS, strict=True)), lower, _CODES, upper, _THREE, _OWN], [50, 15, 14, 5, 5, 11])[0]
+    names = rng.choices(
+        [dict(zip(DEMO_LABELS, DEMO_LABELS, strict=True)), lower, _CODES, upper, _THREE, _OWN], [50, 15, 14, 5, 5, 11]
+    )[0]
     close = [group for group in _CLOSE if language in group]
     labels = some_labels(rng, names[language], list(names.values()))
     if close and chance(rng, 0.25):

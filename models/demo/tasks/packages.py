@@ -34,17 +34,49 @@ SECTIONS = (
 
 ARCHITECTURES = "amd64 all arm64 armhf i386 riscv64 ppc64el s390x mips64el any loong64 armel hppa".split()
 _SUFFIXES = (
-    "", "", "", "-dev", "-doc", "-bin", "-common", "-data", "-utils", "-tools", "-dbg", "-perl", "-java", "-modules", "-client", "-server", "-extra"
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "-dev",
+    "-doc",
+    "-bin",
+    "-common",
+    "-data",
+    "-utils",
+    "-tools",
+    "-dbg",
+    "-perl",
+    "-java",
+    "-modules",
+    "-client",
+    "-server",
+    "-extra",
+)
 _PRODUCTS = (
     "PAM Kerberos LDAP systemd Debian Linux GNOME KDE Apache PostgreSQL MySQL SQLite Docker Python Perl OpenSSL OpenSSH GnuPG Samba NFS NIS TCP/IP "
     "DHCP DNS IPv6 USB UTF-8 ISO-8859-1 UNIX GRUB LVM RAID SSL TLS CUPS X11 Wayland Postfix Exim SMTP IMAP HTTP HTTPS API URL XML JSON PDF Java "
     "Ubuntu Windows macOS Android GPG SELinux AppArmor cron syslog dpkg apt debconf sudo man-db libc Realm root mutt vim Emacs nginx VirtualBox"
 ).split()
 _FOLDERS = (
-    "/etc", "/etc/default", "/usr/share/doc", "/var/lib", "/var/log", "/usr/lib", "/usr/bin", "/etc/init.d", "/home", "/srv", "/opt", "/etc/pam.d",
-    "/var/cache", "/usr/local/bin", "/boot", "/dev", "/tmp", "~/.config",
-)  # fmt: skip
+    "/etc",
+    "/etc/default",
+    "/usr/share/doc",
+    "/var/lib",
+    "/var/log",
+    "/usr/lib",
+    "/usr/bin",
+    "/etc/init.d",
+    "/home",
+    "/srv",
+    "/opt",
+    "/etc/pam.d",
+    "/var/cache",
+    "/usr/local/bin",
+    "/boot",
+    "/dev",
+    "/tmp",
+    "~/.config",
+)
 _VARIABLES = "package filename name user id path file version device gecos kernel dir host home shell service group database module".split()
 _FIRST = (
     "Ana Björn Chen Dmitri Elena Farid Giulia Hannah Ivan Jürgen Kaoru Liam Marta Niels Olga Pedro Qing Rosa Sven Tomasz Ulla Vera Wei Xavier "
@@ -74,7 +106,9 @@ def word(rng: random.Random) -> str:
 def package_name(rng: random.Random) -> str:
     """Make up a package name in the manner of a distribution."""
     stem = word(rng) if chance(rng, 0.6) else f"{word(rng)}{rng.choice(['-', '-', '', '+', '.'])}{word(rng)}"
-    number = rng.choice(["", str(rng.randint(0, 12)), f"{rng.randint(1, 9)}.{rng.randint(0, 40)}", f"-{rng.randint(0, 6)}"])
+    number = rng.choice(
+        ["", str(rng.randint(0, 12)), f"{rng.randint(1, 9)}.{rng.randint(0, 40)}", f"-{rng.randint(0, 6)}"]
+    )
     shape = rng.randrange(8)
     if shape <= 2:  # noqa: PLR2004  # three shapes of eight
         return f"lib{stem}{number}{rng.choice(_SUFFIXES)}"
@@ -89,9 +123,39 @@ def version(rng: random.Random) -> str:
     upstream = ".".join(map(str, sizes))
     if chance(rng, 0.1):
         upstream = f"{rng.randint(1998, 2026)}{rng.randint(1, 12):02}{rng.randint(1, 28):02}"
-    extra = ["", "", "", "", "+dfsg", "+dfsg1", "~rc1", "~beta2", "a", "b", "~git2022" + str(rng.randint(1000, 1231)), "+ds", ".post1", "+nmu1"]
-    revision = ["", f"-{rng.randint(0, 12)}", f"-{rng.randint(1, 9)}", f"-{rng.randint(1, 9)}", f"-{rng.randint(0, 3)}.{rng.randint(1, 4)}"]
-    tail = ["", "", "", "", f"+b{rng.randint(1, 9)}", f"+deb{rng.randint(9, 13)}u{rng.randint(1, 5)}", f"ubuntu{rng.randint(1, 9)}", "~bpo12+1"]
+    extra = [
+        "",
+        "",
+        "",
+        "",
+        "+dfsg",
+        "+dfsg1",
+        "~rc1",
+        "~beta2",
+        "a",
+        "b",
+        "~git2022" + str(rng.randint(1000, 1231)),
+        "+ds",
+        ".post1",
+        "+nmu1",
+    ]
+    revision = [
+        "",
+        f"-{rng.randint(0, 12)}",
+        f"-{rng.randint(1, 9)}",
+        f"-{rng.randint(1, 9)}",
+        f"-{rng.randint(0, 3)}.{rng.randint(1, 4)}",
+    ]
+    tail = [
+        "",
+        "",
+        "",
+        "",
+        f"+b{rng.randint(1, 9)}",
+        f"+deb{rng.randint(9, 13)}u{rng.randint(1, 5)}",
+        f"ubuntu{rng.randint(1, 9)}",
+        "~bpo12+1",
+    ]
     epoch = f"{rng.randint(1, 5)}:" if chance(rng, 0.12) else ""
     return epoch + upstream + rng.choice(extra) + rng.choice(revision) + rng.choice(tail)
 
@@ -115,7 +179,9 @@ def maintainer(rng: random.Random) -> str:
 def path(rng: random.Random) -> str:
     """Make up a path on a Unix machine."""
     inner = rng.choice([word(rng), package_name(rng), f"{word(rng)}/{word(rng)}"])
-    ending = rng.choice(["", "", ".conf", ".d", ".txt", "/README", ".log", ".cfg", "/config", ".service", "/NEWS.Debian.gz"])
+    ending = rng.choice(
+        ["", "", ".conf", ".d", ".txt", "/README", ".log", ".cfg", "/config", ".service", "/NEWS.Debian.gz"]
+    )
     return f"{rng.choice(_FOLDERS)}/{inner}{ending}"
 
 

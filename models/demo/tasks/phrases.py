@@ -28,6 +28,13 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(one for line in lines if line.startswith("=") for one in line[1:].split())
 
 
+@cache
+def blocks(name: str, split: Split) -> tuple[str, ...]:
+    """Read the blocks of `NAME.txt`, parted by lines of `%%`."""
+    parts = (_HERE / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n%%\n")
+    return held_out(parts)[split == "held_out"]
+
+
 def expand(rng: random.Random, form: str) -> str:
     """Take one of each choice and fill the slots."""
     while found := _CHOICE.search(form):

@@ -36,7 +36,9 @@ def _translations() -> dict[str, list[str]]:
     for place in sorted(_INFO.glob("*.templates")):
         for code, text in _QUESTION.findall(_read(place)):
             label = _CODES.get(code or "en")
-            if label and sum(letter.isalpha() for letter in text) >= (8 if label in {"Japanese", "Korean", "Chinese"} else 25):
+            if label and sum(letter.isalpha() for letter in text) >= (
+                8 if label in {"Japanese", "Korean", "Chinese"} else 25
+            ):
                 found[label].append(re.sub(r"\n \.?", "\n", text))
     return {label: sorted(set(texts)) for label, texts in found.items() if texts}
 
@@ -60,18 +62,32 @@ def _kinds() -> dict[str, list[str]]:
     late = re.compile(r"[n-z]")
     names = {
         "python code": [one for one in Path(library).glob("*.py") if late.match(one.name)],
-        "shell script": [one for end in ("postinst", "prerm", "postrm", "preinst") for one in sorted(_INFO.glob(f"*.{end}"))[:_FILES_MAX]],
+        "shell script": [
+            one
+            for end in ("postinst", "prerm", "postrm", "preinst")
+            for one in sorted(_INFO.glob(f"*.{end}"))[:_FILES_MAX]
+        ],
         "c header": [one for one in _places([include], "*.h") if late.match(one.name)],
         "json": _places(["/usr/share", "/usr/lib", library], "*.json"),
-        "license": [*_places(["/usr/share/common-licenses"], "*"), *_places([library], "LICENSE*"), *_places([library], "COPYING*")],
-        "documentation": [*_places(["/usr/share/doc", library], "README*"), *_places([library], "*.rst"), *_places([library], "*.md")],
+        "license": [
+            *_places(["/usr/share/common-licenses"], "*"),
+            *_places([library], "LICENSE*"),
+            *_places([library], "COPYING*"),
+        ],
+        "documentation": [
+            *_places(["/usr/share/doc", library], "README*"),
+            *_places([library], "*.rst"),
+            *_places([library], "*.md"),
+        ],
         "log": [*_places(["/var/log"], "*.log")],
     }
     texts = {label: [_read(one) for one in places if one.suffix != ".gz"] for label, places in names.items()}
     blobs = [text for text in texts["shell script"] if re.match(r"#! ?/bin/(ba|da)?sh", text)]
     texts["shell script"] = blobs
     texts["documentation"] += list(_topics())
-    texts["package description"] = re.findall(r"^Description: (.+(?:\n .*)+)", _read(_STATUS), re.MULTILINE) if _STATUS.exists() else []
+    texts["package description"] = (
+        re.findall(r"^Description: (.+(?:\n .*)+)", _read(_STATUS), re.MULTILINE) if _STATUS.exists() else []
+    )
     return {label: found for label, found in texts.items() if found}
 
 
@@ -90,7 +106,11 @@ def _real_language(rng: random.Random) -> Example:
     texts = _translations()
     label = rng.choice(list(texts))
     text = cut(rng.choice(texts[label]), language.TEXT_BYTES_MAX).rstrip()
-    return Example(task="real-language", messages=demo_prompt(language.DEMO_QUESTION, language.DEMO_LABELS, text), answer=says(label))
+    return Example(
+        task="real-language",
+        messages=demo_prompt(language.DEMO_QUESTION, language.DEMO_LABELS, text),
+        answer=says(label),
+    )
 
 
 def _real_kind(rng: random.Random) -> Example:
@@ -99,7 +119,9 @@ def _real_kind(rng: random.Random) -> Example:
     text = ""
     while sum(letter.isalpha() for letter in text) < 40:  # noqa: PLR2004  # less tells nothing
         text = _slice(rng, rng.choice(texts[label]))
-    return Example(task="real-kind", messages=demo_prompt(kind.DEMO_QUESTION, kind.DEMO_LABELS, text), answer=says(label))
+    return Example(
+        task="real-kind", messages=demo_prompt(kind.DEMO_QUESTION, kind.DEMO_LABELS, text), answer=says(label)
+    )
 
 
 def _real_record(rng: random.Random) -> Example:
@@ -110,12 +132,18 @@ def _real_record(rng: random.Random) -> Example:
     answer = {"name": fields["Package"], "version": fields["Version"], "section": fields["Section"]}
     text = cut(stanza, record.TEXT_BYTES_MAX).rstrip()
     messages = (system(record.DEMO_SYSTEM), user(f"{record.DEMO_QUESTION}\n\nText:\n{text}"))
-    return Example(task="real-record", messages=messages, answer=says(json.dumps(answer, ensure_ascii=False)), check="json")
+    return Example(
+        task="real-record", messages=messages, answer=says(json.dumps(answer, ensure_ascii=False)), check="json"
+    )
 
 
 def real_examples(rng: random.Random) -> Iterator[Example]:
     """Draw without end from the three real jobs in turn; a job whose texts this machine lacks is left out."""
-    jobs = [make for make, there in ((_real_language, _translations()), (_real_kind, _kinds()), (_real_record, _records())) if there]
+    jobs = [
+        make
+        for make, there in ((_real_language, _translations()), (_real_kind, _kinds()), (_real_record, _records()))
+        if there
+    ]
     while jobs:
         for make in jobs:
             yield make(rng)

@@ -30,27 +30,55 @@ _ASKED_AS = {
 }
 _SYSTEMS = held_out(
     (
-        DEMO_SYSTEM, "Reply with JSON only.", "You are a helpful assistant.", "You turn records into JSON.", "Output a JSON object and nothing else.",
-        "You extract data. Answer with one line of JSON.", "You read package records. Answer in JSON.", "Extract what is asked. JSON only, no prose.",
-        "Answer with compact JSON.", "You are a parser.",
+        DEMO_SYSTEM,
+        "Reply with JSON only.",
+        "You are a helpful assistant.",
+        "You turn records into JSON.",
+        "Output a JSON object and nothing else.",
+        "You extract data. Answer with one line of JSON.",
+        "You read package records. Answer in JSON.",
+        "Extract what is asked. JSON only, no prose.",
+        "Answer with compact JSON.",
+        "You are a parser.",
     )
-)  # fmt: skip
+)
 _QUESTIONS = held_out(
     (
-        "Extract the fields {and_} from this package record as JSON.", "Extract {and_} as JSON.", "Give me {and_} from this record as JSON.",
-        "Return a JSON object with the keys {comma}.", "Fields: {comma}. Answer with JSON.", "What are the {and_}? Reply as a JSON object.",
-        "Read the record and output JSON with {quoted}.", "Extract these fields as JSON: {comma}.", "Extract as JSON:\n{bullets}", "JSON with {and_}, please.",
-        "Pick out {and_} and write them as JSON.", 'Fill in this JSON: {template}', "Extract the {and_} of the package. JSON only.",
-        "Turn the record into JSON with exactly these keys: {comma}.", "Answer in the form {template}.", "Schema: {schema}\nExtract the record as JSON.",
-        "Extract data that matches this JSON schema:\n{schema}", "From the package metadata below, get {and_} as JSON.", "keys: {bar}",
+        "Extract the fields {and_} from this package record as JSON.",
+        "Extract {and_} as JSON.",
+        "Give me {and_} from this record as JSON.",
+        "Return a JSON object with the keys {comma}.",
+        "Fields: {comma}. Answer with JSON.",
+        "What are the {and_}? Reply as a JSON object.",
+        "Read the record and output JSON with {quoted}.",
+        "Extract these fields as JSON: {comma}.",
+        "Extract as JSON:\n{bullets}",
+        "JSON with {and_}, please.",
+        "Pick out {and_} and write them as JSON.",
+        "Fill in this JSON: {template}",
+        "Extract the {and_} of the package. JSON only.",
+        "Turn the record into JSON with exactly these keys: {comma}.",
+        "Answer in the form {template}.",
+        "Schema: {schema}\nExtract the record as JSON.",
+        "Extract data that matches this JSON schema:\n{schema}",
+        "From the package metadata below, get {and_} as JSON.",
+        "keys: {bar}",
     )
-)  # fmt: skip
+)
 _FRAMES = held_out(
     (
-        "{ask}\n\nText:\n{text}", "{ask}\n\n{text}", "{text}\n\n{ask}", "{ask}\n\nRecord:\n{text}", "{ask}\n```\n{text}\n```", "Record:\n{text}\n\n{ask}",
-        "<record>\n{text}\n</record>\n{ask}", "{ask}\n\n<text>\n{text}\n</text>", "{ask}\n---\n{text}", "Package record:\n\n{text}\n\n{ask}",
+        "{ask}\n\nText:\n{text}",
+        "{ask}\n\n{text}",
+        "{text}\n\n{ask}",
+        "{ask}\n\nRecord:\n{text}",
+        "{ask}\n```\n{text}\n```",
+        "Record:\n{text}\n\n{ask}",
+        "<record>\n{text}\n</record>\n{ask}",
+        "{ask}\n\n<text>\n{text}\n</text>",
+        "{ask}\n---\n{text}",
+        "Package record:\n\n{text}\n\n{ask}",
     )
-)  # fmt: skip
+)
 
 
 def _facts(rng: random.Random) -> Facts:
@@ -87,7 +115,11 @@ def _stanza(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
         f"Version: {facts['version']}",
     ]
     head = [
-        *([f"Status: {rng.choice(['install ok installed', 'deinstall ok config-files', 'hold ok installed'])}"] if chance(rng, 0.85) else []),
+        *(
+            [f"Status: {rng.choice(['install ok installed', 'deinstall ok config-files', 'hold ok installed'])}"]
+            if chance(rng, 0.85)
+            else []
+        ),
         *(["Essential: yes"] if chance(rng, 0.05) else []),
         f"Priority: {facts['priority']}",
         f"Section: {facts['section']}",
@@ -107,10 +139,14 @@ def _stanza(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
     body += [f"{name}: {_relations(rng)}" for name in names if chance(rng, 0.22 + 0.45 * (name == "Depends"))]
     if chance(rng, 0.12):
         body += ["Conffiles:", *(f" {path(rng)} {rng.getrandbits(128):032x}" for _ in range(rng.randint(1, 2)))]
-    body += [f"Description: {facts['summary']}", *(f" {line}" for line in blurb(rng).split("\n"))][: rng.choice([0, 1, 2, 4, 12, 12])]
+    body += [f"Description: {facts['summary']}", *(f" {line}" for line in blurb(rng).split("\n"))][
+        : rng.choice([0, 1, 2, 4, 12, 12])
+    ]
     if chance(rng, 0.4):
         body.append(f"Homepage: {facts['homepage']}")
-    text = cut("\n".join([f"Package: {facts['name']}", *body]), rng.choice([200, 300, 400, 500, TEXT_BYTES_MAX])).rstrip()
+    text = cut(
+        "\n".join([f"Package: {facts['name']}", *body]), rng.choice([200, 300, 400, 500, TEXT_BYTES_MAX])
+    ).rstrip()
     lines = text.split("\n")
     whole = {"summary": f"Description: {facts['summary']}", "homepage": f"Homepage: {facts['homepage']}"}
     known += [field for field, line in whole.items() if line in lines]
@@ -123,20 +159,30 @@ def _stands(field: str, label: str, facts: Facts, lines: Sequence[str]) -> bool:
     if field in {"summary", "homepage"}:
         return True
     wanted = f"{label}: {facts[field]}"
-    return any(line == wanted or (field == "source" and line.startswith(wanted + " (") and line.endswith(")")) for line in lines)
+    return any(
+        line == wanted or (field == "source" and line.startswith(wanted + " (") and line.endswith(")"))
+        for line in lines
+    )
 
 
 def _metadata(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
     head = ["Metadata-Version: 2." + str(rng.randint(0, 4))] if chance(rng, 0.7) else []
     author = [f"Author: {maintainer(rng)}"] if chance(rng, 0.5) else []
-    rest = [f"Summary: {facts['summary']}", f"Home-page: {facts['homepage']}", *author, f"License: {rng.choice(['MIT', 'BSD', 'Apache-2.0', 'GPL-3.0+'])}"]
+    rest = [
+        f"Summary: {facts['summary']}",
+        f"Home-page: {facts['homepage']}",
+        *author,
+        f"License: {rng.choice(['MIT', 'BSD', 'Apache-2.0', 'GPL-3.0+'])}",
+    ]
     body = [*head, f"Name: {facts['name']}", f"Version: {facts['version']}", *rest]
     return "\n".join(body), ("name", "version", "summary", "homepage")
 
 
 def _pairs(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
     fields = rng.sample([field for field in facts if field != "summary" or chance(rng, 0.5)], rng.randint(3, 6))
-    look = rng.choice(["{k} = {v}", "{k}={v}", "{k}: {v}", "- {k}: {v}", "{k:<14}{v}", "* {k}: {v}", '{k} = "{v}"', "{k}\t{v}"])
+    look = rng.choice(
+        ["{k} = {v}", "{k}={v}", "{k}: {v}", "- {k}: {v}", "{k:<14}{v}", "* {k}: {v}", '{k} = "{v}"', "{k}\t{v}"]
+    )
     style = rng.choice([str, str.capitalize, str.upper])
     lines = [look.format(k=style(field), v=facts[field]) for field in fields]
     if chance(rng, 0.3):
@@ -151,20 +197,40 @@ def _comma_line(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
 
 
 def _prose(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
-    name, number, section, arch, who = (facts[field] for field in ("name", "version", "section", "architecture", "maintainer"))
+    name, number, section, arch, who = (
+        facts[field] for field in ("name", "version", "section", "architecture", "maintainer")
+    )
     texts = (
         (f"{name} {number} was uploaded to section {section} by {who}.", ("name", "version", "section", "maintainer")),
         (f"The package {name} (version {number}) is in section {section}.", ("name", "version", "section")),
-        (f"Get:{rng.randint(1, 40)} http://deb.{word(rng)}.org stable/main {arch} {name} {arch} {number}", ("name", "version", "architecture")),
+        (
+            f"Get:{rng.randint(1, 40)} http://deb.{word(rng)}.org stable/main {arch} {name} {arch} {number}",
+            ("name", "version", "architecture"),
+        ),
         (f"{name}/{section} {number} {arch} [installed]", ("name", "version", "section", "architecture")),
-        (f"{name} takes {facts['size']} kB. Its version is {number}, its architecture {arch}.", ("name", "version", "architecture", "size")),
-        (f"Section {section} has a new package: {name}, {facts['priority']}, version {number}.", ("name", "version", "section", "priority")),
-        (f"{name} is maintained by {who}. Version {number}, source {facts['source']}.", ("name", "version", "maintainer", "source")),
+        (
+            f"{name} takes {facts['size']} kB. Its version is {number}, its architecture {arch}.",
+            ("name", "version", "architecture", "size"),
+        ),
+        (
+            f"Section {section} has a new package: {name}, {facts['priority']}, version {number}.",
+            ("name", "version", "section", "priority"),
+        ),
+        (
+            f"{name} is maintained by {who}. Version {number}, source {facts['source']}.",
+            ("name", "version", "maintainer", "source"),
+        ),
     )
     return rng.choice(texts)
 
 
-_LOOKS: tuple[Callable[[random.Random, Facts], tuple[str, Sequence[str]]], ...] = (_stanza, _metadata, _pairs, _comma_line, _prose)
+_LOOKS: tuple[Callable[[random.Random, Facts], tuple[str, Sequence[str]]], ...] = (
+    _stanza,
+    _metadata,
+    _pairs,
+    _comma_line,
+    _prose,
+)
 _LOOK_WEIGHTS = (60, 8, 15, 7, 10)
 
 

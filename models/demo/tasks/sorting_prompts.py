@@ -12,28 +12,63 @@ DEMO_SHARE = 0.35
 
 _SYSTEMS = held_out(
     (
-        "You sort texts.", "You are a classifier. Answer with the label only.", "Reply with exactly one label.", "You are a helpful assistant.",
-        "You label texts. Give the label and nothing else.", "Answer with one word.", "You are a text classification tool.",
-        "Classify what the user sends. Output one of the allowed labels, nothing more.", "Pick the best label.", "Only answer with a label from the list.",
-        "You sort documents into groups.", "Reply with one of the given options.", "You are a careful annotator. One label per text.", "Be brief.",
+        "You sort texts.",
+        "You are a classifier. Answer with the label only.",
+        "Reply with exactly one label.",
+        "You are a helpful assistant.",
+        "You label texts. Give the label and nothing else.",
+        "Answer with one word.",
+        "You are a text classification tool.",
+        "Classify what the user sends. Output one of the allowed labels, nothing more.",
+        "Pick the best label.",
+        "Only answer with a label from the list.",
+        "You sort documents into groups.",
+        "Reply with one of the given options.",
+        "You are a careful annotator. One label per text.",
+        "Be brief.",
     )
-)  # fmt: skip
+)
 _LISTS = held_out(
     (
-        "Answer with one of: {comma}.", "Answer with one of: {comma}", "Labels: {comma}", "Choose from: {comma}.", "Options: {bar}", "({slash})",
-        "Pick one: {comma}.", "Possible answers: {quoted}.", "Allowed labels:\n{bullets}", "Choose exactly one of these:\n{bullets}", "One of {slash}?",
-        "Reply with one of [{comma}].", "Reply with one of the following: {comma}.", "Select one label: {bar}.", "It is one of {or_}.", "Is it {or_}?",
-        "Valid answers are {or_}.", "Labels:\n{lines}", "Use only these labels: {quoted}", "Categories: {comma}.",
+        "Answer with one of: {comma}.",
+        "Answer with one of: {comma}",
+        "Labels: {comma}",
+        "Choose from: {comma}.",
+        "Options: {bar}",
+        "({slash})",
+        "Pick one: {comma}.",
+        "Possible answers: {quoted}.",
+        "Allowed labels:\n{bullets}",
+        "Choose exactly one of these:\n{bullets}",
+        "One of {slash}?",
+        "Reply with one of [{comma}].",
+        "Reply with one of the following: {comma}.",
+        "Select one label: {bar}.",
+        "It is one of {or_}.",
+        "Is it {or_}?",
+        "Valid answers are {or_}.",
+        "Labels:\n{lines}",
+        "Use only these labels: {quoted}",
+        "Categories: {comma}.",
     )
-)  # fmt: skip
+)
 _FRAMES = held_out(
     (
-        "{ask} {labels}\n\nText:\n{text}", "{ask} {labels}\n\n{text}", "{ask}\n{labels}\n\nText: {text}", "Text:\n{text}\n\n{ask} {labels}",
-        "{ask} {labels}\n\n<text>\n{text}\n</text>", "{ask}\n\n```\n{text}\n```\n\n{labels}", "{text}\n\n{ask} {labels}", "{labels}\n{ask}\n\nText:\n{text}",
-        '{ask} {labels}\n\n"""\n{text}\n"""', "{ask} {labels}\n---\n{text}\n---", "<document>{text}</document>\n\n{ask} {labels}",
-        "{ask} {labels}\n\nInput:\n{text}\n\nLabel:", "{ask} {labels}\n```\n{text}\n```",
+        "{ask} {labels}\n\nText:\n{text}",
+        "{ask} {labels}\n\n{text}",
+        "{ask}\n{labels}\n\nText: {text}",
+        "Text:\n{text}\n\n{ask} {labels}",
+        "{ask} {labels}\n\n<text>\n{text}\n</text>",
+        "{ask}\n\n```\n{text}\n```\n\n{labels}",
+        "{text}\n\n{ask} {labels}",
+        "{labels}\n{ask}\n\nText:\n{text}",
+        '{ask} {labels}\n\n"""\n{text}\n"""',
+        "{ask} {labels}\n---\n{text}\n---",
+        "<document>{text}</document>\n\n{ask} {labels}",
+        "{ask} {labels}\n\nInput:\n{text}\n\nLabel:",
+        "{ask} {labels}\n```\n{text}\n```",
     )
-)  # fmt: skip
+)
 _TEXT_FRAMES = ("{text}", "Text:\n{text}", "Text: {text}", "<text>{text}</text>", "```\n{text}\n```")
 
 
@@ -55,7 +90,9 @@ def demo_prompt(question: str, labels: Sequence[str], text: str) -> tuple[Messag
     return system(DEMO_SYSTEM), user(f"{question} Answer with one of: {', '.join(labels)}.\n\nText:\n{text}")
 
 
-def ask(rng: random.Random, split: Split, questions: Sequence[str], labels: Sequence[str], text: str) -> tuple[Message, ...]:
+def ask(
+    rng: random.Random, split: Split, questions: Sequence[str], labels: Sequence[str], text: str
+) -> tuple[Message, ...]:
     """Ask in one of many ways: list in the system prompt or beside the text, text before or after, quoted or fenced."""
     side = int(split == "held_out")
     question = rng.choice(questions)
