@@ -220,12 +220,62 @@ def _value(rng: random.Random, depth: int) -> Any:  # noqa: ANN401  # JSON is an
     return rng.choice(plain)
 
 
+def _schema(rng: random.Random) -> Any:  # noqa: ANN401  # JSON is anything
+    fields = {}
+    for _ in range(rng.randint(1, 4)):
+        kind = rng.choice(("string", "integer", "boolean", "array", "object", "number"))
+        fields[word(rng)] = {
+            "type": kind,
+            "description": f"{word(rng).capitalize()} of the {word(rng)} {word(rng)}.",
+        } | rng.choice(
+            (
+                {},
+                {"default": rng.randint(0, 9)},
+                {"pattern": "^[A-Z]+$"},
+                {"enum": [word(rng), word(rng)]},
+                {"items": {"type": "string"}},
+            )
+        )
+    return {
+        "title": word(rng).capitalize(),
+        "type": "object",
+        "properties": fields,
+        "required": list(fields)[:1],
+        "additionalProperties": False,
+    }
+
+
+def _manifest(rng: random.Random) -> Any:  # noqa: ANN401  # JSON is anything
+    tools = {
+        f"{word(rng)}-{word(rng)}": f"{rng.choice(['^', '~', ''])}{version(rng)}" for _ in range(rng.randint(1, 6))
+    }
+    commands = {
+        rng.choice(
+            ("build", "test", "lint", "start", word(rng))
+        ): f"{word(rng)} --{word(rng)} {path(rng)} && {word(rng)} run {word(rng)}"
+    }
+    return {
+        "name": package_name(rng),
+        "version": version(rng),
+        "description": f"A {word(rng)} for {word(rng)} and {word(rng)}, written by {person(rng)}.",
+        "scripts": commands,
+        "dependencies": tools,
+        "license": "MIT",
+        "keywords": [word(rng), word(rng)],
+    }
+
+
 def json_text(rng: random.Random) -> str:
-    """Make up a JSON document: an object or an array of objects, indented or not."""
-    thing: Any = {word(rng): _value(rng, 3) for _ in range(rng.randint(2, 7))}
-    if chance(rng, 0.25):
+    """Make up a JSON document: an object or an array of objects, a schema or a manifest, indented or not."""
+    shape = rng.choices(("object", "rows", "schema", "manifest"), (5, 2, 2, 2))[0]
+    thing: Any
+    if shape == "rows":
         keys = [word(rng) for _ in range(rng.randint(2, 4))]
         thing = [{key: _value(rng, 1) for key in keys} for _ in range(rng.randint(1, 5))]
+    elif shape == "object":
+        thing = {word(rng): _value(rng, 3) for _ in range(rng.randint(2, 7))}
+    else:
+        thing = _schema(rng) if shape == "schema" else _manifest(rng)
     return json.dumps(
         thing, indent=rng.choice([None, 2, 2, 4, 4, 1, "\t"]), sort_keys=chance(rng, 0.3), ensure_ascii=chance(rng, 0.5)
     )

@@ -235,11 +235,70 @@ def _program(rng: random.Random, times: _Times, count: int) -> list[str]:
     return [one() for _ in range(count)]
 
 
+def _steps(rng: random.Random, _: _Times, count: int) -> list[str]:
+    """Show what builds, installers, font caches and tests print."""
+    forms = (
+        "{p}: caching, new cache contents: {n} fonts, {m} dirs",
+        "{p}: skipping, looped directory detected",
+        "fc-cache: succeeded",
+        "done.",
+        "Adding debian:{w}_{W}_{m}.pem",
+        "Updating certificates in {p}...",
+        "{n} added, {m} removed; done.",
+        "Running hooks in {p}...",
+        "gcc -O2 -Wall -I{p} -c {w}.c -o {w}.o",
+        "make[{m}]: Entering directory '{p}'",
+        "[ {m}%] Building C object {w}/{k}.c.o",
+        "checking for {w}... yes",
+        "test_{w} (test.{k}.Test{W}) ... ok",
+        "tests/test_{w}.py::test_{k} PASSED [ {m}%]",
+        "Ran {n} tests in {m}.{n}s",
+        "Collecting {w}=={m}.{n}",
+        "npm notice {w} {p}",
+        "{m} silly fetch manifest {w}@^{m}.{n}.0",
+        "{m} verbose {w} {k}",
+        "W: {p} not found, skipping",
+        "E: Unable to locate package {k}",
+        "Downloading {w}-{m}.{n}.tar.gz ({n} kB)",
+        "Successfully installed {w}-{m}.{n} {k}-{n}.{m}",
+        "==> {W}: {k} started",
+        "ok {m} - {w} {k}",
+        "Generating {w} locale... done",
+        "Creating {p} ... ok",
+        "Compiling {w} v{m}.{n}.0 ({p})",
+        "Step {m}/{n} : RUN {w} {k}",
+        " ---> {w}{n}",
+        "info: {w} {k} finished after {n} ms",
+        "warning: {w} is deprecated, use {k}",
+        "error: could not find {p}",
+        "cc1: {w} {k}: {p}:{n}",
+        "OK",
+        "",
+    )
+    shown = rng.sample(forms, rng.randint(1, 5))
+
+    def one() -> str:
+        values = {
+            "p": path(rng),
+            "w": word(rng),
+            "k": word(rng),
+            "W": word(rng).capitalize(),
+            "n": rng.randint(0, 999),
+            "m": rng.randint(0, 99),
+        }
+        return rng.choice(shown).format(**values)
+
+    return [one() for _ in range(count)]
+
+
 _LOOKS: tuple[Callable[[random.Random, _Times, int], list[str]], ...] = (
     _dpkg,
     _dpkg,
     _apt_history,
     _apt_terminal,
+    _apt_terminal,
+    _steps,
+    _steps,
     _alternatives,
     _syslog,
     _syslog,

@@ -55,6 +55,12 @@ _WEIGHTS = dict.fromkeys(DEMO_LABELS, 10) | {
     "Korean": 5,
     "Chinese": 7,
 }
+_SCRIPTS = {
+    "Japanese": (0x4E00, 0x9000),
+    "Chinese": (0x4E00, 0x9FA0),
+    "Korean": (0xAC00, 0xD780),
+    "Russian": (0x430, 0x44F),
+}
 _CLOSE = (
     ("Danish", "Swedish"),
     ("Spanish", "Portuguese"),
@@ -107,9 +113,19 @@ def _prose(rng: random.Random, language: str, split: Split) -> str:
     return _joiner(language).join(expand(rng, rng.choice(forms)) for _ in range(rng.choice([1, 1, 2, 3, 4, 6])))
 
 
+def _made_up(rng: random.Random, language: str) -> str:
+    """Join letters of the script at random: no list of words shows all of them."""
+    first, last = _SCRIPTS[language]
+    return "".join(
+        chr(rng.randint(first, last)) for _ in range(rng.choice((1, 2, 2, 3)) * (2 if language == "Russian" else 1))
+    )
+
+
 def _salad(rng: random.Random, language: str) -> str:
     """String words of the language together without sense, so that each of them counts and no sentence is learned by heart."""
     pool = words(f"languages/{language.lower()}")
+    if language in _SCRIPTS and chance(rng, 0.5):
+        pool = (*pool[:60], *(_made_up(rng, language) for _ in range(40)))
     return _joiner(language).join(rng.choice(pool) for _ in range(rng.randint(4, 45)))
 
 

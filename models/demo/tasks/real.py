@@ -81,7 +81,10 @@ def _kinds() -> dict[str, list[str]]:
         ],
         "log": [*_places(["/var/log"], "*.log")],
     }
-    texts = {label: [_read(one) for one in places if one.suffix != ".gz"] for label, places in names.items()}
+    texts = {
+        label: [_read(one) for one in places if one.suffix not in {".gz", ".xz"} and "examples" not in one.parts]
+        for label, places in names.items()
+    }
     blobs = [text for text in texts["shell script"] if re.match(r"#! ?/bin/(ba|da)?sh", text)]
     texts["shell script"] = blobs
     texts["documentation"] += list(_topics())
