@@ -2,7 +2,8 @@
 # Builds .venv from the lock files: `scripts/environment.sh run|demo|dev`. Costs nothing when it is already as the locks say.
 #
 # Each layer is a lock file in requirements/; they are compiled against each other, so that the layers can share one
-# environment. A stamp keeps the checksum of what was installed: checkouts change times, not contents.
+# environment. A stamp keeps the checksum of what was installed: checkouts change times, not contents. The engine that runs
+# models on this machine is part of every layer, but no condition of any: not every machine can have it.
 set -eu
 cd "$(dirname "$0")/.."
 layer=${1:?usage: environment.sh run|demo|dev}
@@ -42,7 +43,7 @@ healthy || create
 
 # The place is part of it: an editable install points at an absolute path, and a moved or copied clone must be installed anew.
 digest=$( { pwd; cat "requirements/run.lock" "requirements/$layer.lock" requirements/build.lock pyproject.toml; } | cksum)
-[ "$(cat "$stamp" 2>/dev/null || true)" = "$digest" ] && exit
+[ "$(cat "$stamp" 2>/dev/null || true)" = "$digest" ] && exec scripts/engine.sh "$interpreter"
 
 echo "Installing slackwater ($layer) into $venv ..." >&2
 pip() { "$interpreter" -m pip --disable-pip-version-check --quiet --quiet --no-input "$@"; }
@@ -52,3 +53,4 @@ files="-r requirements/build.lock -r requirements/run.lock"
 pip install --require-hashes $files
 pip install --no-deps --no-build-isolation --editable .
 echo "$digest" >"$stamp"
+exec scripts/engine.sh "$interpreter"

@@ -13,6 +13,7 @@ compile() {
 upgrade=${1:-}
 compile $upgrade pyproject.toml -o requirements/run.lock
 compile $upgrade requirements/build.in -c requirements/run.lock -o requirements/build.lock
+compile $upgrade pyproject.toml --extra local -c requirements/run.lock -c requirements/build.lock -o requirements/local.lock
 for group in demo dev; do
     compile $upgrade pyproject.toml --group "$group" -c requirements/run.lock -c requirements/build.lock -o "requirements/$group.lock"
 done

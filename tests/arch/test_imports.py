@@ -43,6 +43,11 @@ ELSEWHERE: Final = {
     ("cli.simulate", "backends.simulated"): "the simulator as a server is a program of its own",
     ("cli.serve", "backends.detect"): "looking for engines comes before there is a configuration to compose",
     ("cli.doctor", "backends.detect"): "likewise",
+    ("cli.serve", "backends.llamacpp"): "and a toy stands in where nothing is configured or found",
+    ("cli.doctor", "backends.llamacpp"): "whether the engine in the box can run here",
+    ("cli.local_models", "backends.llamacpp"): "model files are looked at before anybody has configured them",
+    ("cli.adding", "backends.llamacpp"): "likewise",
+    ("cli.backends", "backends.llamacpp"): "a local model that is tried out is loaded",
     ("cli.administration", "store.errors"): "what went wrong at a start is said in words",
 }
 """Who names something of an adapter outside `main`, and why."""

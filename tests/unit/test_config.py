@@ -15,12 +15,16 @@ from pydantic import BaseModel
 from slackwater.config import (
     AnthropicBackendSettings,
     ConfigError,
+    LlamaCppBackendSettings,
     OpenAIBackendSettings,
     Settings,
     SimulatedBackendSettings,
     backend_api_key,
     load,
     load_pepper,
+    with_engines,
+    with_simulator,
+    with_stand_in,
 )
 from slackwater.config.settings import ModelSettings, PriceSettings
 
@@ -144,11 +148,11 @@ def test_the_whole_example_of_the_design_loads(tmp_path: Path) -> None:
         ),
         (
             '[[backends]]\nname = "a"',
-            'slackwater.toml: backends[0]: protocol must be set: "anthropic", "openai" or "simulated"',
+            'slackwater.toml: backends[0]: protocol must be set: "anthropic", "openai", "llamacpp" or "simulated"',
         ),
         (
             '[[backends]]\nname = "a"\nprotocol = "opnai"',
-            'slackwater.toml: backends[0]: protocol must be "anthropic", "openai" or "simulated"',
+            'slackwater.toml: backends[0]: protocol must be "anthropic", "openai", "llamacpp" or "simulated"',
         ),
         ('[[backends]]\nname = "a"\nprotocol = "openai"', "slackwater.toml: backends[0].url: must be set"),
         (
@@ -209,7 +213,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (
             "SLACKWATER_BACKENDS__0__PROTOCOL",
             "opnai",
-            'SLACKWATER_BACKENDS__0__PROTOCOL: protocol must be "anthropic", "openai" or "simulated"',
+            'SLACKWATER_BACKENDS__0__PROTOCOL: protocol must be "anthropic", "openai", "llamacpp" or "simulated"',
         ),
         (
             "SLACKWATER_MODELS",
@@ -333,7 +337,7 @@ class Found:
 def test_engines_on_this_machine_become_backends() -> None:
     """Each model under its own name, every other name at the first engine's first model."""
     found = [Found(kind="vllm", models=("a", "b")), Found(kind="vllm", models=("b", "c"))]
-    settings = load(None, {}).with_engines(found)
+    settings = with_engines(load(None, {}), found)
     assert [backend.name for backend in settings.backends] == ["vllm", "vllm-1"]
     assert isinstance(settings.backends[0], OpenAIBackendSettings)
     assert settings.backends[0].flavour == "vllm"
@@ -343,10 +347,102 @@ def test_engines_on_this_machine_become_backends() -> None:
     assert Settings.model_validate(settings.model_dump()) == settings
 
 
-def test_without_engines_the_simulator_answers() -> None:
+def test_where_nothing_can_run_the_simulator_answers() -> None:
     """The first start works on a machine with nothing on it; serve says loudly what answers."""
-    (backend,) = load(None, {}).with_engines([]).backends
+    (backend,) = with_simulator(load(None, {})).backends
     assert isinstance(backend, SimulatedBackendSettings)
+
+
+def test_a_toy_that_stands_in_serves_every_name_and_is_known_as_one(tmp_path: Path) -> None:
+    """Its routes say so, whichever name a client sends; a client's own name is not changed by that."""
+    toy = model_file(tmp_path, "toy.gguf")
+    routes = with_stand_in(load(None, {}), "toy-demo", toy, "toy-demo (toy)").routes()
+    for name in ("toy-demo", "claude-haiku-4-5"):
+        route = routes.find(name)
+        assert route is not None
+        assert (route.backend, route.stand_in, route.display_name, route.vision) == (
+            "toy-demo",
+            True,
+            "toy-demo (toy)",
+            False,
+        )
+
+
+def model_file(directory: Path, name: str) -> Path:
+    """Put down something that could be a model; configuration does not look inside."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.write_bytes(b"GGUF")
+    return path
+
+
+LOCAL = '[[backends]]\nname = "qwen"\nprotocol = "llamacpp"\nmodel = "%s"\n'
+
+
+def test_a_model_file_is_relative_to_the_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command runs; one in a variable is relative to where it runs, and `~` is the home directory."""
+    here = model_file(tmp_path / "etc" / "models", "qwen.gguf")
+    config = tmp_path / "etc" / "slackwater.toml"
+    config.write_text(LOCAL % "models/qwen.gguf")
+    (backend,) = load(config, {}).backends
+    assert isinstance(backend, LlamaCppBackendSettings)
+    assert backend.model == here
+    monkeypatch.setenv("HOME", str(tmp_path / "etc"))
+    config.write_text(LOCAL % "~/models/qwen.gguf")
+    assert load(config, {}).backends[0] == backend
+    monkeypatch.chdir(tmp_path)
+    settings = load(config, {"SLACKWATER_BACKENDS__0__MODEL": "etc/models/qwen.gguf"})
+    assert settings.backends[0] == backend.model_copy(update={"model": Path("etc/models/qwen.gguf")})
+
+
+def test_a_model_file_that_cannot_be_used_is_said_with_its_path(tmp_path: Path) -> None:
+    """And what to do about it."""
+    (sentence,) = mistakes(tmp_path, LOCAL % "gone.gguf")
+    where, _, next_step = sentence.partition("; ")
+    assert where == f"slackwater.toml: backends[0].model: there is no file {tmp_path}/gone.gguf"
+    assert next_step == "`slackwater doctor` lists the models on this machine"
+    assert mistakes(tmp_path, f'[engine]\nmodel = "{tmp_path}"\n') == (
+        f"slackwater.toml: engine.model: {tmp_path} is a directory; name the .gguf file in it",
+    )
+    assert mistakes(tmp_path, "[engine]\nmemory_mib = 1\n") == (
+        "slackwater.toml: engine.memory_mib: should be greater than or equal to 64, not 1",
+    )
+    model_file(tmp_path, "eye.gguf")
+    assert mistakes(tmp_path, '[engine]\nmmproj = "eye.gguf"\n') == (
+        "slackwater.toml: engine: mmproj belongs to a model: set `model` too",
+    )
+
+
+def test_one_model_is_configured_in_two_lines(tmp_path: Path) -> None:
+    """`[engine] model` alone serves every name; beside others its backend is called `local`."""
+    model_file(tmp_path, "qwen.gguf")
+    text = '[engine]\nmodel = "qwen.gguf"\n'
+    settings = load(written(tmp_path, text), {})
+    (backend,) = settings.backends
+    assert isinstance(backend, LlamaCppBackendSettings)
+    assert (backend.name, backend.model, backend.mmproj) == ("local", tmp_path / "qwen.gguf", None)
+    route = settings.routes().find("anything")
+    assert route is not None
+    assert (route.backend, route.vision, route.stand_in) == ("local", False, False)
+    assert Settings.model_validate(settings.model_dump()) == settings
+    more = text + SIMULATED + '[[models]]\nid = "a"\nbackend = "local"\n[[models]]\nid = "*"\nbackend = "sim"\n'
+    routes = load(written(tmp_path, more), {}).routes()
+    assert [routes.find(name).backend for name in ("a", "b")] == ["local", "sim"]  # type: ignore[union-attr]
+    assert mistakes(tmp_path, text + SIMULATED) == (
+        "slackwater.toml: models: there are several backends, so [[models]] must say which one serves which model",
+    )
+    assert mistakes(tmp_path, text + SIMULATED.replace("sim", "local", 1)) == (
+        'slackwater.toml: backends: "local" is what [engine] model is called; give this one another name',
+    )
+
+
+def test_a_local_model_sees_images_only_with_a_projector(tmp_path: Path) -> None:
+    """Without one a request with an image is refused as that request's own error, not by the engine."""
+    model_file(tmp_path, "qwen.gguf")
+    model_file(tmp_path, "eye.gguf")
+    blind = load(written(tmp_path, LOCAL % "qwen.gguf"), {}).routes().routes[0]
+    seeing = load(written(tmp_path, LOCAL % "qwen.gguf" + 'mmproj = "eye.gguf"\n'), {}).routes().routes[0]
+    assert (blind.vision, seeing.vision) == (False, True)
 
 
 def documented() -> Iterator[tuple[str, str]]:
@@ -357,6 +453,7 @@ def documented() -> Iterator[tuple[str, str]]:
     for title, model in (
         ('[[backends]] protocol = "anthropic"', AnthropicBackendSettings),
         ('[[backends]] protocol = "openai"', OpenAIBackendSettings),
+        ('[[backends]] protocol = "llamacpp"', LlamaCppBackendSettings),
         ('[[backends]] protocol = "simulated"', SimulatedBackendSettings),
         ("[[models]]", ModelSettings),
         ("price", PriceSettings),

@@ -18,6 +18,8 @@ from slackwater.domain.ids import REQUEST
 
 _log = structlog.get_logger(__name__)
 _OUR_FAULT = 500
+_ANSWERED = "/v1/messages"
+"""Paths whose answers come from a model, batches included."""
 RESTART_SECONDS = 5.0
 """What a caller whose answer did not come in time is told to wait: about as long as a restart takes."""
 
@@ -115,6 +117,8 @@ class _Reply:
             "x-content-type-options": "nosniff",
             **cors.response_headers(context.http.headers, context.services.cors_origins),
         }
+        if context.services.stand_in is not None and context.path.startswith(_ANSWERED):
+            headers["slackwater-stand-in"] = context.services.stand_in
         if context.workspace_id is not None:
             headers["anthropic-workspace-id"] = context.workspace_id
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

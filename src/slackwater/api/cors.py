@@ -7,7 +7,7 @@ from slackwater.api.context import Context
 
 _EXPOSED = (
     "request-id, retry-after, retry-after-ms, x-should-retry, anthropic-organization-id, anthropic-workspace-id, "
-    "slackwater-token-count, content-range, etag"
+    "slackwater-token-count, slackwater-stand-in, content-range, etag"
 )
 _ACCEPTED = (
     "accept, anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-user-profile-id, anthropic-version, "

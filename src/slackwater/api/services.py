@@ -49,6 +49,8 @@ class Services:
     """Renders the Prometheus text format."""
     ready: Callable[[], bool]
     """True once requests can be served: what `/health` answers."""
+    stand_in: str | None = None
+    """The toy model that answers because nothing is configured: every answer below `/v1/messages` names it."""
     storage_full: Callable[[], bool] = lambda: False
     """True while the disk is too full to take more in: bodies are refused before they are read (P4)."""
     public_url: str = ""

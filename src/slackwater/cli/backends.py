@@ -13,6 +13,7 @@ from slackwater.cli.options import data_options
 from slackwater.cli.output import on_terminal, write_body, write_table
 
 if TYPE_CHECKING:
+    from slackwater.backends.llamacpp import Engine
     from slackwater.config import Settings
     from slackwater.ports import Backend
 
@@ -36,7 +37,9 @@ def list_(*, config: Path | None, data: Path | None, as_json: bool) -> None:
             "name": one.name,
             "protocol": one.protocol,
             "url": getattr(one, "url", None),
-            "max_in_flight": one.max_in_flight,
+            "file": str(one.model) if one.protocol == "llamacpp" else None,
+            "max_in_flight": getattr(one, "max_in_flight", None),
+            "slots": getattr(one, "slots", None),
             "models": [route.id for route in settings.routes().routes if route.backend == one.name],
         }
         for one in settings.backends
@@ -49,7 +52,7 @@ def list_(*, config: Path | None, data: Path | None, as_json: bool) -> None:
 @_JSON
 @data_options
 def test(name: str | None, *, config: Path | None, data: Path | None, as_json: bool) -> int:
-    """Ask every backend, or the one called NAME, for its models. Exit code 1 when one does not answer."""
+    """Ask every backend, or the one called NAME, for its models; load local ones. Exit code 1 when one fails."""
     settings = _configured(config, data)
     if name is not None and name not in [one.name for one in settings.backends]:
         raise Failure(f"no backend is called {name}", next_step="`slackwater backends list` shows them")
@@ -63,21 +66,45 @@ async def _test(settings: "Settings", name: str | None) -> list[dict[str, Any]]:
     from slackwater.main import open_backends  # noqa: PLC0415  # every adapter: not for client commands
 
     async with open_backends(settings) as opened:
-        return [await _ask(one) for one in opened.values() if name in (None, one.name)]
+        return [
+            await _ask(one, opened.engines.get(one.name))
+            for one in opened.backends.values()
+            if name in (None, one.name)
+        ]
 
 
-async def _ask(backend: "Backend") -> dict[str, Any]:
+async def _ask(backend: "Backend", engine: "Engine | None") -> dict[str, Any]:
     from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError  # noqa: PLC0415  # see above
 
     try:
+        fitting = None if engine is None else await _loaded(engine)
         async with asyncio.timeout(_PATIENCE_SECONDS):
             models = await backend.models()
     except (AttemptFailedError, BackendAwayError, WireError) as problem:
-        return {"name": backend.name, "state": "problem", "models": [], "problem": str(problem)}
+        return _row(backend.name, problem=str(problem))
     except TimeoutError:
-        problem_text = f"no answer within {_PATIENCE_SECONDS:g} s"
-        return {"name": backend.name, "state": "problem", "models": [], "problem": problem_text}
-    return {"name": backend.name, "state": "ok", "models": models, "problem": None}
+        return _row(backend.name, problem=f"no answer within {_PATIENCE_SECONDS:g} s")
+    return _row(backend.name, models=models, runs=fitting)
+
+
+async def _loaded(engine: "Engine") -> str:
+    """Load a local model; say how it runs."""
+    from slackwater.cli.local_models import fit_text  # noqa: PLC0415  # see above
+
+    async with engine.serving():
+        return "" if engine.fit is None else fit_text(engine.fit)
+
+
+def _row(
+    name: str, *, models: list[str] | None = None, problem: str | None = None, runs: str | None = None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": "ok" if problem is None else "problem",
+        "models": models or [],
+        "runs": runs,
+        "problem": problem,
+    }
 
 
 def _configured(config: Path | None, data: Path | None) -> "Settings":

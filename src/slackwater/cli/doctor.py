@@ -15,11 +15,12 @@ import msgspec
 import rich_click as click
 
 from slackwater.cli.exits import ERROR, OK, Failure
-from slackwater.cli.options import data_options
+from slackwater.cli.options import data_options, environment
 from slackwater.cli.output import write_body, write_text
 
 if TYPE_CHECKING:
     from slackwater.backends.detect import Found
+    from slackwater.cli.local_models import Candidate
     from slackwater.config import Settings
 
 _FREE_BYTES_MIN = 2**30
@@ -39,10 +40,12 @@ class Finding:
 @data_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> int:
-    """Check the configuration and this machine, look for inference servers, and write the lines that connect them.
+    """Check the configuration and this machine, look for inference servers and models, and write their configuration.
 
     Starts nothing and changes nothing. Exit code 1 when something is wrong.
     """
+    from slackwater.cli.local_models import candidates  # noqa: PLC0415  # every adapter: not for client commands
+
     findings, settings = [], None
     try:
         from slackwater.cli.administration import settings_of  # noqa: PLC0415  # pydantic is not for client commands
@@ -55,13 +58,17 @@ def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> int:
     if settings is not None:
         findings += _storage(settings)
         findings += _port(settings)
-    engines = _engines()
-    findings += [_engine_finding(engine) for engine in engines] or [
-        Finding(about="engines", state="note", text="no inference server answers on the usual ports of 127.0.0.1")
-    ]
-    lines = list(toml_for(engines)) if settings is None or not settings.backends else []
+    engines, models = _engines(), candidates(environment(), settings)
+    findings += _engine_findings(engines)
+    findings += _local_findings(settings, models)
+    lines = list(toml_for(engines, models)) if settings is None or not settings.backends else []
     if as_json:
-        write_body(msgspec.json.encode({"findings": [asdict(finding) for finding in findings], "toml": lines}))
+        told = {
+            "findings": [asdict(finding) for finding in findings],
+            "models": [model.row() for model in models],
+            "toml": lines,
+        }
+        write_body(msgspec.json.encode(told))
     else:
         for finding in findings:
             write_text(f"{finding.state:8}{finding.about:15}{finding.text}")
@@ -71,18 +78,24 @@ def doctor(*, config: Path | None, data: Path | None, as_json: bool) -> int:
     return ERROR if any(finding.state == "problem" for finding in findings) else OK
 
 
-def toml_for(engines: "Sequence[Found]") -> Iterator[str]:
-    """Yield the configuration that connects these engines; without any, one to fill in."""
+def toml_for(engines: "Sequence[Found]", models: "Sequence[Candidate]" = ()) -> Iterator[str]:
+    """Yield the configuration that connects these engines and the models that run here; without any, one to fill in."""
+    from slackwater.cli.local_models import lines_for  # noqa: PLC0415  # see `doctor`
+
     named: set[str] = set()
+    taken: set[str] = set()
     for number, engine in enumerate(engines):
         name = engine.kind if engine.kind not in {one.kind for one in engines[:number]} else f"{engine.kind}-{number}"
+        taken.add(name)
         yield from ("[[backends]]", f'name = "{name}"', f'protocol = "{engine.protocol}"', f'url = "{engine.url}"')
         yield from (['api_key_env = "GPU0_API_KEY"   # the variable that holds its key'] if engine.needs_key else [])
         yield ""
         for model in (one for one in engine.models if one not in named):
             named.add(model)
             yield from ("[[models]]", f"id = {_toml_text(model)}", f'backend = "{name}"', "")
-    if not engines:
+    local = [model for model in models if model.fit is not None]
+    yield from lines_for(local, named=named, taken=taken)
+    if not engines and not local:
         yield from (
             "[[backends]]",
             'name = "gpu0"',
@@ -161,7 +174,28 @@ def _engines() -> "Sequence[Found]":
     return asyncio.run(detect())
 
 
-def _engine_finding(engine: "Found") -> Finding:
-    models = ", ".join(engine.models) or "offers no model" + " without a key" * engine.needs_key
-    state: Literal["ok", "note"] = "ok" if engine.models else "note"
-    return Finding(about="engine", state=state, text=f"{engine.kind} at {engine.url}: {models}")
+def _engine_findings(engines: "Sequence[Found]") -> Iterator[Finding]:
+    for engine in engines:
+        models = ", ".join(engine.models) or "offers no model" + " without a key" * engine.needs_key
+        state: Literal["ok", "note"] = "ok" if engine.models else "note"
+        yield Finding(about="engine", state=state, text=f"{engine.kind} at {engine.url}: {models}")
+    if not engines:
+        text = "no inference server answers on the usual ports of 127.0.0.1"
+        yield Finding(about="engines", state="note", text=text)
+
+
+def _local_findings(settings: "Settings | None", models: "Sequence[Candidate]") -> Iterator[Finding]:
+    """Say whether the engine in the box runs here, what is configured for it, and what else it could run."""
+    from slackwater.backends import llamacpp  # noqa: PLC0415  # see `doctor`
+    from slackwater.cli.local_models import configured, room  # noqa: PLC0415  # likewise
+
+    reason = llamacpp.why_not()
+    wanted = configured(settings) if settings is not None else []
+    text = reason or f"llama.cpp is here; models may use {room(settings)} of memory"
+    serious = reason is not None and wanted
+    yield Finding(about="local engine", state="problem" if serious else "note" if reason else "ok", text=text)
+    for model in wanted:
+        yield Finding(about="backend", state="ok" if model.fit else "problem", text=model.text)
+    known = {model.found.path.resolve() for model in wanted}
+    for model in (one for one in models if one.found.path.resolve() not in known):
+        yield Finding(about="local model", state="ok" if model.fit else "note", text=model.text)

@@ -1,4 +1,4 @@
-"""`slackwater models`: what a server offers."""
+"""`slackwater models`: what a server offers, and adding what lies on this machine."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from slackwater.cli.output import on_terminal, write_body, write_table
 
 @click.group(no_args_is_help=False)
 def models() -> None:
-    """Show the models a server offers."""
+    """Show the models a server offers; add one that lies on this machine."""
 
 
 @models.command("list")
@@ -28,3 +28,31 @@ def list_(*, limit: int, as_json: bool, base_url: str | None, key_file: Path | N
         return
     columns = ("id", "display_name", "max_input_tokens", "max_tokens")
     write_table(columns, [[model.get(column) for column in columns] for model in page["data"]])
+
+
+@models.command()
+@click.argument("model", metavar="PATH")
+@click.option(
+    "--id", "model_id", metavar="NAME", help="The name clients send; '*' for every name [default: the model's]."
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="SLACKWATER_CONFIG",
+    default=Path("slackwater.toml"),
+    show_default=True,
+    help="Configuration file; made if missing [env: SLACKWATER_CONFIG].",
+)
+@click.option(
+    "--mmproj",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The projector that lets it see images [default: the one beside it].",
+)
+def add(model: str, *, model_id: str | None, config: Path, mmproj: Path | None) -> None:
+    """Add a GGUF model to the configuration file: checked first, and what is in the file stays as it is.
+
+    PATH is a .gguf file, or the name of a model that `slackwater doctor` finds on this machine, as Ollama's qwen3:8b.
+    """
+    from slackwater.cli.adding import add_model  # noqa: PLC0415  # pydantic is not for client commands
+
+    add_model(model, model_id=model_id, config=config, mmproj=mmproj)

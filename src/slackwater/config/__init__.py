@@ -4,18 +4,23 @@ Three layers are merged, later ones win: a TOML file, `SLACKWATER_SECTION__KEY` 
 says. Every value remembers where it came from, so that a mistake is reported as one sentence that names its place.
 """
 
+from slackwater.config.backends import (
+    AnthropicBackendSettings,
+    BackendSettings,
+    EngineSettings,
+    LlamaCppBackendSettings,
+    OpenAIBackendSettings,
+    SimulatedBackendSettings,
+)
+from slackwater.config.connect import with_engines, with_simulator, with_stand_in
 from slackwater.config.load import ConfigError, load
 from slackwater.config.secret import backend_api_key, load_pepper
 from slackwater.config.settings import (
-    AnthropicBackendSettings,
-    BackendSettings,
     BatchSettings,
     LogSettings,
     ModelSettings,
-    OpenAIBackendSettings,
     ServerSettings,
     Settings,
-    SimulatedBackendSettings,
     StorageSettings,
     WorkerSettings,
 )
@@ -25,6 +30,8 @@ __all__ = [
     "BackendSettings",
     "BatchSettings",
     "ConfigError",
+    "EngineSettings",
+    "LlamaCppBackendSettings",
     "LogSettings",
     "ModelSettings",
     "OpenAIBackendSettings",
@@ -36,4 +43,7 @@ __all__ = [
     "backend_api_key",
     "load",
     "load_pepper",
+    "with_engines",
+    "with_simulator",
+    "with_stand_in",
 ]

@@ -15,12 +15,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from slackwater.config.settings import Settings, did_you_mean
+from slackwater.config.section import did_you_mean
+from slackwater.config.settings import Settings
 
 _VARIABLE = re.compile(r"SLACKWATER_(?:[A-Z0-9]+(?:__[A-Z0-9_]+)+|BACKENDS|MODELS)")
 _TABLE_LISTS = frozenset({"backends", "models"})
 _INDEX_MAX = 1000  # a variable with a huge index must not fill memory
-_PROTOCOLS = frozenset({"anthropic", "openai", "simulated"})  # pydantic puts the union's tag into the location
+_PROTOCOLS = frozenset(
+    {"anthropic", "openai", "llamacpp", "simulated"}
+)  # pydantic puts the union's tag into the location
 
 Loc = tuple[str | int, ...]
 """Where a setting stands: `("server", "port")`, `("backends", 0, "url")`."""
@@ -48,6 +51,7 @@ def load(
     origins: dict[Loc, str] = {}
     if path is not None:
         tree = _read(path)
+        _resolve_files(tree, path.parent)
         origins[()] = path.name
     _add_variables(tree, origins, os.environ if environ is None else environ)
     for section, keys in (overrides or {}).items():
@@ -80,6 +84,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {problem.strerror or problem}") from problem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path.name}: not valid TOML: {problem}") from problem
+
+
+def _resolve_files(tree: dict[str, Any], directory: Path) -> None:
+    """Let the model files that a configuration file names be relative to that file, wherever the command runs."""
+    backends = tree.get("backends")
+    for table in (tree.get("engine"), *(backends if isinstance(backends, list) else ())):
+        for key in ("model", "mmproj") if isinstance(table, dict) else ():
+            if isinstance(table.get(key), str):
+                table[key] = str(directory / Path(table[key]).expanduser())
 
 
 def _variable_loc(variable: str) -> Loc:
@@ -146,9 +159,9 @@ def _reason(details: ErrorDetails, loc: Loc, tree: Mapping[str, Any]) -> str:
         case "missing":
             return "must be set"
         case "union_tag_not_found":
-            return 'protocol must be set: "anthropic", "openai" or "simulated"'
+            return 'protocol must be set: "anthropic", "openai", "llamacpp" or "simulated"'
         case "union_tag_invalid":
-            return 'protocol must be "anthropic", "openai" or "simulated"'
+            return 'protocol must be "anthropic", "openai", "llamacpp" or "simulated"'
         case _:
             return _plain(details["msg"]) + _given(details, loc, tree)
 

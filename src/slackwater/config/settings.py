@@ -1,30 +1,23 @@
 """Every key that can be configured, with default, unit and range; docs/settings.md is compared with this."""
 
-import difflib
 import ipaddress
 import re
-import typing
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from slackwater.config.backends import LOCAL, BackendSettings, EngineSettings, LlamaCppBackendSettings
+from slackwater.config.section import Section, did_you_mean
 from slackwater.domain.model import Route, Routes
 from slackwater.domain.pricing import FREE, Price
 
 _NANOUSD_PER_USD = 10**9
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False, hide_input_in_errors=True
-    )
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """The HTTP server."""
 
     host: str = "127.0.0.1"
@@ -69,7 +62,7 @@ class ServerSettings(_Section):
         return value
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """Where everything is kept."""
 
     data_dir: Path = Path("slackwater-data")
@@ -104,7 +97,7 @@ class StorageSettings(_Section):
         return None if value is None else value.expanduser()
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """How this process works through batches."""
 
     enabled: bool = True
@@ -117,7 +110,7 @@ class WorkerSettings(_Section):
     """How long requests already in flight may go on after a cancel or an expiry before they are aborted."""
 
 
-class BatchSettings(_Section):
+class BatchSettings(Section):
     """The life of a batch."""
 
     expires_after_seconds: float = Field(default=86_400, gt=0, le=86_400 * 30)
@@ -126,81 +119,7 @@ class BatchSettings(_Section):
     """Age of a batch at which its results are removed; the batch object stays."""
 
 
-class _BackendSettings(_Section):
-    name: str = Field(min_length=1, max_length=64)
-    """What models refer to; unique."""
-    max_in_flight: int | None = Field(default=None, ge=1)
-    """Requests in flight at once at this backend; None: found out while working, from 429s and latency."""
-    timeout_seconds: float = Field(default=600, gt=0)
-    """Longest time one attempt may take."""
-
-
-class _RemoteSettings(_BackendSettings):
-    url: str
-    """Base URL, for example `http://127.0.0.1:8000`."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the backend's key; None: no key is sent."""
-
-    pass_urls: bool = False
-    """Let the backend fetch addresses that clients name; only for one outside your own network. False refuses them."""
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        if not re.match(r"https?://[^/\s@]+(/|$)", value):
-            raise ValueError('must look like "http://127.0.0.1:8000" and hold no password')
-        return value.rstrip("/")
-
-
-class AnthropicBackendSettings(_RemoteSettings):
-    """A server that speaks `/v1/messages`."""
-
-    protocol: Literal["anthropic"]
-    """How the backend is spoken to: `anthropic`, `openai` or `simulated`."""
-
-
-class OpenAIBackendSettings(_RemoteSettings):
-    """A server that speaks `/v1/chat/completions`."""
-
-    protocol: Literal["openai"]
-    """How the backend is spoken to: `anthropic`, `openai` or `simulated`."""
-    flavour: Literal["auto", "vllm", "sglang", "llamacpp", "ollama", "openai"] = "auto"
-    """Which server it is, for extensions such as reasoning switches; `auto` sends what all of them take."""
-
-
-class SimulatedBackendSettings(_BackendSettings):
-    """The declared simulator: no model behind it."""
-
-    protocol: Literal["simulated"]
-    """How the backend is spoken to: `anthropic`, `openai` or `simulated`."""
-    latency_ms: float = Field(default=20, ge=0)
-    """Time an answer takes before its tokens, milliseconds."""
-    latency_sigma: float = Field(default=0, ge=0)
-    """Spread of a log-normal latency around `latency_ms`; 0: always the same."""
-    capacity: int = Field(default=64, ge=1)
-    """Requests in service at once; the others queue."""
-    tokens_per_second: float = Field(default=0, ge=0)
-    """Output speed of one request; 0: instant."""
-    prefill_tokens_per_second: float = Field(default=0, ge=0)
-    """Speed of reading uncached input; 0: instant."""
-    cache_tokens: int = Field(default=0, ge=0)
-    """Size of the simulated prefix cache; 0: none."""
-    seed: int = 0
-    """Seed of latencies and faults."""
-    faults: str = ""
-    """Fault rates, for example `429=0.3,500=0.05,retry-after=1`."""
-    witness: Path | None = None
-    """File that gets one JSON line for each request that arrives."""
-    queue_max: int | None = Field(default=None, ge=0)
-    """Queued requests above which 429 is answered; None: no limit."""
-
-
-BackendSettings = Annotated[
-    AnthropicBackendSettings | OpenAIBackendSettings | SimulatedBackendSettings, Field(discriminator="protocol")
-]
-
-
-class PriceSettings(_Section):
+class PriceSettings(Section):
     """USD per million tokens, standard tier; batch work costs half of it."""
 
     input: Decimal = Field(ge=0, allow_inf_nan=False, decimal_places=9)
@@ -216,7 +135,7 @@ class PriceSettings(_Section):
         )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """A model name clients may send, and what serves it."""
 
     id: str = Field(min_length=1, max_length=256)
@@ -225,6 +144,8 @@ class ModelSettings(_Section):
     """`name` of the backend that serves it."""
     upstream: str | None = None
     """The name the backend knows; None: the one the client sent."""
+    display_name: str | None = Field(default=None, min_length=1, max_length=256)
+    """What people read in a list of models; None: `id`."""
     max_input_tokens: int | None = Field(default=None, ge=1)
     """Shown to clients that list models."""
     max_tokens: int | None = Field(default=None, ge=1)
@@ -242,7 +163,7 @@ class ModelSettings(_Section):
         return Route(**fields, price=self.price.price() if self.price else FREE)
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is written to stderr while serving."""
 
     format: Literal["auto", "json", "text"] = "auto"
@@ -251,36 +172,30 @@ class LogSettings(_Section):
     """Least severe message that is written."""
 
 
-class Engine(Protocol):
-    """An inference server that was found running."""
-
-    @property
-    def kind(self) -> str:
-        """What it is: `vllm`, `ollama`, …."""
-
-    @property
-    def url(self) -> str:
-        """Its base URL."""
-
-    @property
-    def protocol(self) -> str:
-        """`anthropic` or `openai`."""
-
-    @property
-    def models(self) -> Sequence[str]:
-        """The model names it offers."""
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be configured."""
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     worker: WorkerSettings = WorkerSettings()
     batches: BatchSettings = BatchSettings()
+    engine: EngineSettings = EngineSettings()
     backends: tuple[BackendSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _long_form(self) -> Self:
+        """Write out the backend that `[engine] model` stands for."""
+        engine = self.engine
+        if engine.model is None:
+            return self
+        local = LlamaCppBackendSettings(name=LOCAL, protocol="llamacpp", model=engine.model, mmproj=engine.mmproj)
+        if local in self.backends:
+            return self
+        if LOCAL in [backend.name for backend in self.backends]:
+            raise ValueError(f'backends: "{LOCAL}" is what [engine] model is called; give this one another name')
+        return self.model_copy(update={"backends": (*self.backends, local)})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -305,50 +220,15 @@ class Settings(_Section):
         if not routes and self.backends:
             routes = [Route(id="*", backend=self.backends[0].name)]
         fetching = {backend.name for backend in self.backends if getattr(backend, "pass_urls", False)}
-        return Routes(routes=tuple(replace(route, pass_urls=route.backend in fetching) for route in routes))
-
-    def with_engines(self, found: Sequence[Engine]) -> Self:
-        """Return settings connected to engines that run on this machine, or to the simulator when there are none.
-
-        Every model they offer gets its own name, the first engine's first model also every other name.
-        """
-        if not found:
-            return self.model_copy(
-                update={"backends": (SimulatedBackendSettings(name="simulated", protocol="simulated"),)}
+        blind = {one.name for one in self.backends if isinstance(one, LlamaCppBackendSettings) and one.mmproj is None}
+        return Routes(
+            routes=tuple(
+                replace(route, pass_urls=route.backend in fetching, vision=route.vision and route.backend not in blind)
+                for route in routes
             )
-        backends: list[AnthropicBackendSettings | OpenAIBackendSettings] = []
-        models: dict[str, ModelSettings] = {}
-        for number, engine in enumerate(found):
-            name = engine.kind if engine.kind not in {one.kind for one in found[:number]} else f"{engine.kind}-{number}"
-            backends.append(_backend(name, engine))
-            for model in engine.models:
-                models.setdefault(model, ModelSettings(id=model, backend=name))
-        fallback = next(iter(models), None)
-        rest = ModelSettings(id="*", backend=models[fallback].backend if fallback else backends[0].name)
-        return self.model_copy(
-            update={
-                "backends": tuple(backends),
-                "models": (*models.values(), rest.model_copy(update={"upstream": fallback})),
-            }
         )
 
     @property
     def control_socket(self) -> Path:
         """Where a running server of this data directory listens for administrative commands."""
         return self.storage.data_dir / "control.sock"
-
-
-def _backend(name: str, engine: Engine) -> AnthropicBackendSettings | OpenAIBackendSettings:
-    if engine.protocol == "anthropic":
-        return AnthropicBackendSettings(name=name, protocol="anthropic", url=engine.url)
-    known = typing.get_args(OpenAIBackendSettings.model_fields["flavour"].annotation)
-    flavour = engine.kind.lower().replace(".", "").replace("_", "")
-    return OpenAIBackendSettings(
-        name=name, protocol="openai", url=engine.url, flavour=flavour if flavour in known else "auto"
-    )
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean "…"?)` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else ""

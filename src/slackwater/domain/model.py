@@ -15,6 +15,8 @@ class Route:
     backend: str
     upstream: str | None = None
     """The name the backend knows; None: the client's own."""
+    display_name: str | None = None
+    """What people read in a list of models; None: the name itself."""
     max_input_tokens: int | None = None
     max_tokens: int | None = None
     """Largest `max_tokens` accepted; None: not limited by us."""
@@ -24,6 +26,8 @@ class Route:
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under version 2026-10-21 too (contract §1.2, our extension)."""
     price: Price = FREE
+    stand_in: bool = False
+    """A toy answers, because nothing was configured; every answer says so."""
 
     @property
     def is_glob(self) -> bool:

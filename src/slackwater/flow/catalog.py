@@ -68,7 +68,7 @@ class Catalog:
     def _info(self, name: str, route: Route) -> ModelInfo:
         return ModelInfo(
             id=name,
-            display_name=name,
+            display_name=route.display_name or name,
             created_at=self._since,
             max_input_tokens=route.max_input_tokens,
             max_tokens=route.max_tokens,

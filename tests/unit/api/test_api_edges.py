@@ -93,3 +93,28 @@ async def test_without_a_public_url_only_known_hosts_and_trusted_proxies_are_bel
     async with world.client(base_url="http://10.1.2.3:8321") as client:
         url = (await client.get(BATCH, headers=headers)).json()["results_url"]
     assert url == f"{expected}/v1/messages/batches/a/results"
+
+
+async def test_a_toy_that_stands_in_is_named_by_every_answer_of_its_own(world: World) -> None:
+    """Messages, counts, batches and their results, streams and errors too; what no model has a part in says nothing."""
+    world.batches.batches["a"] = make_ended("a")
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+    asked = (
+        ("POST", "/v1/messages", body),
+        ("POST", "/v1/messages", {**body, "stream": True}),
+        ("POST", "/v1/messages/count_tokens", body),
+        ("POST", "/v1/messages/batches", {"requests": []}),
+        ("GET", BATCH, None),
+        ("GET", f"{BATCH}/results", None),
+        ("GET", "/v1/messages/batches/unknown", None),
+        ("GET", "/v1/models", None),
+        ("GET", "/health", None),
+    )
+    for toy in ("slackwater-demo-3m", None):
+        world.reconfigure(stand_in=toy)
+        async with world.client() as client:
+            told = [
+                (await client.request(method, path, json=json)).headers.get("slackwater-stand-in")
+                for method, path, json in asked
+            ]
+        assert told == [toy] * 7 + [None] * 2

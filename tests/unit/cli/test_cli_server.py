@@ -15,7 +15,7 @@ import pytest
 
 from slackwater.backends import detect as detection
 from slackwater.cli import serve as serve_command
-from slackwater.config import SimulatedBackendSettings, load
+from slackwater.config import load
 from slackwater.main import open_admin
 
 from .conftest import Command, Ended, start
@@ -239,16 +239,6 @@ def test_engines_that_were_found_are_connected_and_named(
     assert "found vllm at http://127.0.0.1:8000: qwen" in told
     assert "litellm at http://127.0.0.1:4000: offers no model without a key" in told
     assert "SIMULATOR" not in told
-
-
-def test_without_engines_the_simulator_is_announced_loudly(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nobody takes its answers for a model's."""
-    monkeypatch.setattr(detection, "detect", found())
-    (backend,) = serve_command._with_engines(load(None, {})).backends
-    assert isinstance(backend, SimulatedBackendSettings)
-    assert "a SIMULATOR answers, there is no language model behind it" in capsys.readouterr().err
 
 
 async def test_the_lines_doctor_writes_are_a_configuration(

@@ -1,11 +1,11 @@
-"""The composition root: the only module that names concrete adapters, and the only one that starts and stops things."""
+"""The processes: a server, a worker, a look into the database. Everything starts here, and stops in order."""
 
 import asyncio
 import hashlib
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,19 +15,9 @@ from slackwater.api.app import build_app
 from slackwater.api.control import admin_handlers, serve_control
 from slackwater.api.server import serve as serve_http
 from slackwater.api.services import Services
-from slackwater.backends import AnthropicBackend, OpenAIBackend, options_for
-from slackwater.backends.simulated import SimulatedBackend, SimulatedOptions
 from slackwater.blobs import LocalBlobs
 from slackwater.clock import SystemClock
-from slackwater.config import (
-    AnthropicBackendSettings,
-    BackendSettings,
-    ConfigError,
-    OpenAIBackendSettings,
-    Settings,
-    backend_api_key,
-    load_pepper,
-)
+from slackwater.config import Settings, load_pepper
 from slackwater.domain.events import Event
 from slackwater.domain.ids import IdSource
 from slackwater.flow.admit import Admit
@@ -35,14 +25,14 @@ from slackwater.flow.batches import Batches
 from slackwater.flow.catalog import Catalog
 from slackwater.flow.close import Closer
 from slackwater.flow.dispatch import Dispatcher, DispatchOptions
-from slackwater.flow.gate import Gate
 from slackwater.flow.infer import Infer
 from slackwater.flow.interactive import Interactive
 from slackwater.flow.keys import Keys
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
 from slackwater.identity import worker_identity
-from slackwater.ports import Backend, Listener
+from slackwater.main.connections import Connections, open_connections
+from slackwater.ports import Listener
 from slackwater.store import Store
 from slackwater.telemetry import Metrics, configure_logging
 
@@ -67,8 +57,7 @@ class Core:
     store: Store
     blobs: LocalBlobs
     listeners: list[Listener]
-    backends: Mapping[str, Backend]
-    gates: Mapping[str, Gate]
+    connections: Connections
     metrics: Metrics
     recorder: Recorder
     dispatcher: Dispatcher
@@ -131,15 +120,12 @@ async def open_admin(settings: Settings) -> AsyncIterator[Keys]:
 
 
 @asynccontextmanager
-async def open_backends(settings: Settings) -> AsyncIterator[Mapping[str, Backend]]:
+async def open_backends(settings: Settings) -> AsyncIterator[Connections]:
     """Open the configured backends alone, to try them out. Raises ConfigError."""
+    configure_logging(settings.log.format, "error")
     clock = SystemClock()
-    ids = _ids(clock)
-    async with AsyncExitStack() as stack:
-        backends = {one.name: _backend(one, clock, ids) for one in settings.backends}
-        for backend in backends.values():
-            stack.push_async_callback(backend.close)
-        yield backends
+    async with open_connections(settings, clock, _ids(clock)) as connections:
+        yield connections
 
 
 @asynccontextmanager
@@ -155,10 +141,8 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(store.close)
         clock.advance_to(await store.high_water(clock.now()))
         await store.release_worker(worker_id)
-        backends = {one.name: _backend(one, clock, ids) for one in settings.backends}
-        for backend in backends.values():
-            stack.push_async_callback(backend.close)
-        yield _assemble(settings, clock, ids, store, backends, worker_id)
+        connections = await stack.enter_async_context(open_connections(settings, clock, ids))
+        yield _assemble(settings, clock, ids, store, connections, worker_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,8 +154,7 @@ class _Means:
     ids: IdSource
     store: Store
     blobs: LocalBlobs
-    backends: Mapping[str, Backend]
-    gates: Mapping[str, Gate]
+    connections: Connections
     worker_id: str
     emit: Listener
 
@@ -181,7 +164,7 @@ def _assemble(
     clock: SystemClock,
     ids: IdSource,
     store: Store,
-    backends: Mapping[str, Backend],
+    connections: Connections,
     worker_id: str,
 ) -> Core:
     listeners: list[Listener] = []
@@ -190,22 +173,20 @@ def _assemble(
         for listener in listeners:
             listener(event)
 
-    gates = {one.name: _gate(one, settings.worker.max_in_flight, clock) for one in settings.backends}
     means = _Means(
         settings=settings,
         clock=clock,
         ids=ids,
         store=store,
         blobs=LocalBlobs(settings.storage.data_dir / "blobs"),
-        backends=backends,
-        gates=gates,
+        connections=connections,
         worker_id=worker_id,
         emit=emit,
     )
     recorder = _recorder(means)
     sweeper = _sweeper(means, recorder)
     dispatcher = _dispatcher(means, recorder, sweeper.wake)
-    metrics = Metrics(in_flight=lambda: sum(gate.in_flight for gate in gates.values()))
+    metrics = Metrics(in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()))
     listeners += [dispatcher.hear, sweeper.hear, metrics]
     return Core(
         settings=settings,
@@ -214,8 +195,7 @@ def _assemble(
         store=store,
         blobs=means.blobs,
         listeners=listeners,
-        backends=backends,
-        gates=gates,
+        connections=connections,
         metrics=metrics,
         recorder=recorder,
         dispatcher=dispatcher,
@@ -265,14 +245,14 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
         ids=means.ids,
         recorder=recorder,
         infer=Infer(
-            routes=means.settings.routes(),
-            backends=means.backends,
-            gates=means.gates,
+            routes=means.connections.routes,
+            backends=means.connections.backends,
+            gates=means.connections.gates,
             clock=means.clock,
             ids=means.ids,
             emit=means.emit,
         ),
-        gates=means.gates,
+        gates=means.connections.gates,
         options=DispatchOptions(
             worker_id=means.worker_id,
             lease_seconds=worker.lease_seconds,
@@ -283,7 +263,7 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
 
 
 def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
-    settings, routes = core.settings, core.settings.routes()
+    settings, connections = core.settings, core.connections
     return Services(
         admit=Admit(
             store=core.store,
@@ -295,16 +275,23 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
         ),
         batches=Batches(store=core.store, blobs=core.blobs, clock=core.clock, emit=core.emit),
         interactive=Interactive(
-            routes=routes, backends=core.backends, gates=core.gates, ledger=core.store, clock=core.clock
+            routes=connections.routes,
+            backends=connections.backends,
+            gates=connections.gates,
+            ledger=core.store,
+            clock=core.clock,
         ),
         keys=keys,
-        catalog=Catalog(routes=routes, backends=core.backends, clock=core.clock, since=core.clock.now()),
+        catalog=Catalog(
+            routes=connections.routes, backends=connections.backends, clock=core.clock, since=core.clock.now()
+        ),
         clock=core.clock,
         new_id=core.ids.new,
         spool_dir=settings.storage.data_dir / "spool",
         organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
         metrics=core.metrics.render,
         ready=lambda: core.store.failure is None,
+        stand_in=next((route.backend for route in connections.routes.routes if route.stand_in), None),
         public_url=settings.server.public_url,
         trusted_proxies=settings.server.trusted_proxies,
         cors_origins=settings.server.cors_origins,
@@ -356,37 +343,3 @@ def _database_url(settings: Settings) -> str:
     if settings.storage.database == "sqlite":
         return f"sqlite:///{settings.storage.data_dir / 'slackwater.db'}"
     return settings.storage.database
-
-
-def _gate(backend: BackendSettings, most: int, clock: SystemClock) -> Gate:
-    ceiling = most if backend.max_in_flight is None else backend.max_in_flight
-    return Gate(backend.name, ceiling=ceiling, adaptive=backend.max_in_flight is None, clock=clock)
-
-
-def _backend(one: BackendSettings, clock: SystemClock, ids: IdSource) -> Backend:
-    if isinstance(one, AnthropicBackendSettings):
-        return AnthropicBackend(
-            name=one.name,
-            url=one.url,
-            api_key=backend_api_key(one, os.environ),
-            timeout_seconds=one.timeout_seconds,
-            new_id=ids.new,
-            wall=clock.now,
-            pass_urls=one.pass_urls,
-        )
-    if isinstance(one, OpenAIBackendSettings):
-        return OpenAIBackend(
-            name=one.name,
-            url=one.url,
-            api_key=backend_api_key(one, os.environ),
-            timeout_seconds=one.timeout_seconds,
-            new_id=ids.new,
-            wall=clock.now,
-            options=options_for(one.flavour, pass_urls=one.pass_urls),
-        )
-    knobs = one.model_dump(exclude={"name", "protocol", "max_in_flight"})
-    try:
-        options = SimulatedOptions(**knobs)
-    except ValueError as error:
-        raise ConfigError(f'backend "{one.name}": {error}') from None
-    return SimulatedBackend(name=one.name, options=options, clock=clock, new_id=ids.new)
