@@ -4,6 +4,7 @@ import random
 import re
 
 from examples import Example, Make, Message, Split, says, system, user
+
 from tasks.lists import Pool, chance, pools
 from tasks.values import DRAWS, coined, digits
 from tasks.values import word as any_word

@@ -1,7 +1,7 @@
 """Sort a short text under one of the labels that the prompt names.
 
-Whole texts, wordings, label sets and names are kept out of training. Single words that carry a class ("awful", "goal") are
-not: a model that starts from nothing knows only the words it has read.
+Whole texts, wordings, label sets and names are kept out of training. Single words that carry a class ("awful", "goal")
+are not: a model that starts from nothing knows only the words it has read.
 """
 
 import random
@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from examples import Example, Make, Split, says
+
 from tasks.labels import explained, laid_out, named, recased, synthetic
 from tasks.lists import Pool, chance, pools, sections
 from tasks.sentiments import sentiment_text
 from tasks.values import DRAWS
-from tasks.wording import varied
+from tasks.wording import polite, varied
 
 Labels = Mapping[str, str]
 TONES = pools("tones")
@@ -132,7 +133,7 @@ DIMENSIONS: dict[str, Dimension] = {
         ),
         meanings=said(
             "critical=critical,an emergency,a total outage,very urgent|high=urgent,pressing,high priority,needed today"
-            "|medium=of medium priority,needed this week,somewhat urgent|low=not urgent,low priority,able to wait,unimportant"
+            "|medium=of medium priority,needed this week,somewhat urgent|low=not urgent,low priority,able to wait"
         ),
         write=tone_text,
     ),
@@ -323,9 +324,14 @@ ASKED = Pool(
         "Does this count as {meaning}?",
     )
 )
+CLOSE = frozenset({"critical", "medium", "neutral", "mixed", "request"})
+"""Classes too close to another one for a plain yes or no."""
 VERDICTS = Pool(
-    (("yes", "no"), ("yes", "no"), ("true", "false"), ("Yes", "No"), ("1", "0"), ("correct", "incorrect"), ("Y", "N"))
-    + (("True", "False"), ("right", "wrong"), ("agree", "disagree"), ("ok", "not ok"), ("YES", "NO"), ("TRUE", "FALSE"))
+    (
+        *(("yes", "no"), ("yes", "no"), ("true", "false"), ("Yes", "No"), ("1", "0"), ("correct", "incorrect")),
+        *(("True", "False"), ("right", "wrong"), ("agree", "disagree"), ("ok", "not ok"), ("YES", "NO")),
+        *(("Y", "N"), ("TRUE", "FALSE")),
+    )
 )
 
 
@@ -338,7 +344,8 @@ def topic_labels(rng: random.Random, _split: Split) -> dict[str, str]:
 def instruction(rng: random.Random, split: Split, dimension: Dimension) -> str:
     """Ask for the class of a text."""
     template = (ABOUT if chance(rng, 0.6) else GENERIC).pick(rng, split)
-    return varied(rng, template.format(target=rng.choice(dimension.targets), noun=rng.choice(dimension.nouns)))
+    asked = template.format(target=rng.choice(dimension.targets), noun=rng.choice(dimension.nouns))
+    return polite(rng, split, varied(rng, asked)) if asked else ""
 
 
 def classify(rng: random.Random, split: Split) -> Example:
@@ -366,6 +373,8 @@ def verdict(rng: random.Random, split: Split) -> Example:
     kind = rng.choice(KINDS)
     dimension = DIMENSIONS[kind]
     classes = list(topic_labels(rng, split) if kind == "topic" else dimension.sets.pick(rng, split))
+    apart = [name for name in classes if name not in CLOSE]
+    classes = apart if len(apart) > 1 else classes
     truth, asked = rng.choice(classes), rng.choice(classes)
     if chance(rng, 0.4):
         asked = truth

@@ -5,9 +5,10 @@ import re
 from json import dumps
 
 from examples import Example, Make, Message, Split, says, system, user
+
 from tasks.lists import Pool, chance, pools, sections
 from tasks.values import DRAWS, Value, coined
-from tasks.wording import joined, wrapped
+from tasks.wording import joined, polite, wrapped
 
 LISTS = pools("extract")
 FIELDS: dict[str, tuple[str, str, tuple[str, ...]]] = {}
@@ -23,11 +24,51 @@ SCENES = {
 SLOT = re.compile(r"\{(\w+)\}")
 NUMBERS = frozenset({"small", "large", "price", "age", "year"})
 FIELDS_MAX = 6
+ABSENT = (
+    "shoe size",
+    "blood type",
+    "license",
+    "weight",
+    "height",
+    "nickname",
+    "website",
+    "tax_id",
+    "passport",
+    "hobby",
+    "pet",
+)
+ABSENT += (
+    "salary",
+    "zip",
+    "vat",
+    "middle_name",
+    "latitude",
+    "ISBN",
+    "fax",
+    "gate",
+    "discount",
+    "rating",
+    "comment",
+    "checksum",
+)
+MISSING = (
+    " Use null for what is missing.",
+    " Missing fields are null.",
+    " null if unknown.",
+    " If a field is not there, use null.",
+    "",
+    "",
+)
 
 
 def drawn_value(rng: random.Random, split: Split, kind: str) -> Value:
-    """Draw a value of a kind; "any" is one of all kinds."""
-    return DRAWS[rng.choice(tuple(DRAWS)) if kind == "any" else kind](rng, split)
+    """Draw a value of a kind; "any" is one of all kinds, where no text looks like a number."""
+    if kind != "any":
+        return DRAWS[kind](rng, split)
+    value = DRAWS[rng.choice(tuple(DRAWS))](rng, split)
+    while isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        value = DRAWS["word"](rng, split)
+    return value
 
 
 def running(rng: random.Random, split: Split, scene: str) -> tuple[str, dict[str, Value]]:
@@ -62,16 +103,16 @@ def made_name(rng: random.Random, split: Split) -> str:
 
 
 def generic_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Value]]:
-    """Write sentences that name their fields: "The batch code is X7." """
+    """Write sentences that name their fields, as in "The batch code is X7"."""
     named: dict[str, Value] = {}
     for _ in range(rng.randint(2, 6)):
         named[made_name(rng, split)] = drawn_value(rng, split, "any")
-    parts = [
-        LISTS["generic"].pick(rng, split).format(k=key.replace("_", " ").replace("-", " "), v=value)
-        for key, value in named.items()
-    ]
-    text = rng.choice((" ", " ", "\n")).join(part[:1].upper() + part[1:] for part in parts)
-    return text, named
+    parts = []
+    for key, value in named.items():
+        template = LISTS["generic"].pick(rng, split)
+        template = template if template.startswith("{v}") else template[:1].upper() + template[1:]
+        parts.append(template.format(k=key.replace("_", " ").replace("-", " "), v=value))
+    return rng.choice((" ", " ", "\n")).join(parts), named
 
 
 def record_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Value]]:
@@ -95,7 +136,7 @@ def record_fields(rng: random.Random, split: Split) -> tuple[str, dict[str, Valu
     return end.join(f"{key}{mark}{value}" for key, value in shown.values()), named
 
 
-def asked_as_schema(rng: random.Random, wanted: dict[str, Value]) -> str:
+def asked_as_schema(rng: random.Random, wanted: dict[str, Value | None]) -> str:
     """Ask by a JSON schema."""
     types = {
         key: {
@@ -108,7 +149,7 @@ def asked_as_schema(rng: random.Random, wanted: dict[str, Value]) -> str:
         schema["required"] = list(wanted)
     if chance(rng, 0.3):
         schema["additionalProperties"] = False
-    return dumps(schema, indent=2 if chance(rng, 0.15) else None)
+    return dumps(schema, ensure_ascii=False, indent=2 if chance(rng, 0.15) else None)
 
 
 def keys_named(rng: random.Random, keys: list[str]) -> str:
@@ -119,7 +160,7 @@ def keys_named(rng: random.Random, keys: list[str]) -> str:
     if style == 4:  # noqa: PLR2004
         return ", ".join(f'"{key}"' for key in keys)
     if style == 5:  # noqa: PLR2004
-        return dumps(keys)
+        return dumps(keys, ensure_ascii=False)
     if style == 6:  # noqa: PLR2004
         return "\n" + "\n".join(f"- {key}" for key in keys)
     if style == 7:  # noqa: PLR2004
@@ -127,7 +168,7 @@ def keys_named(rng: random.Random, keys: list[str]) -> str:
     return ", ".join(keys)
 
 
-def recased(rng: random.Random, wanted: dict[str, Value]) -> dict[str, Value]:
+def recased(rng: random.Random, wanted: dict[str, Value | None]) -> dict[str, Value | None]:
     """Ask in another spelling of the names: camelCase, capitals, underscores."""
     style = rng.random()
     if style < 0.75:  # noqa: PLR2004  # shares of the ways
@@ -139,13 +180,16 @@ def recased(rng: random.Random, wanted: dict[str, Value]) -> dict[str, Value]:
     return {key.capitalize(): value for key, value in wanted.items()}
 
 
-def laid_out(rng: random.Random, split: Split, wanted: dict[str, Value], text: str) -> tuple[Message, ...]:
+def laid_out(rng: random.Random, split: Split, wanted: dict[str, Value | None], text: str) -> tuple[Message, ...]:
     """Put request and text into one or two messages."""
     keys = list(wanted)
     if chance(rng, 0.2):
         ask = LISTS["schema"].pick(rng, split).replace("{s}", asked_as_schema(rng, wanted))
     else:
         ask = LISTS["ask"].pick(rng, split).replace("{k}", keys_named(rng, keys))
+    if None in wanted.values():
+        ask += rng.choice(MISSING)
+    ask = polite(rng, split, ask)
     style = rng.randrange(8)
     if style == 0:
         return system(ask), user(text)
@@ -156,6 +200,14 @@ def laid_out(rng: random.Random, split: Split, wanted: dict[str, Value], text: s
     return (system(LISTS["system"].pick(rng, split)), asking) if chance(rng, 0.35) else (asking,)
 
 
+def with_missing(rng: random.Random, fields: dict[str, Value | None], text: str) -> dict[str, Value | None]:
+    """Ask for a field, too, that the text does not have: its value is null."""
+    lacking = [name for name in ABSENT if name not in fields and name not in text]
+    keys = [*fields, rng.choice(lacking)]
+    rng.shuffle(keys)
+    return {key: fields.get(key) for key in keys}
+
+
 def extract(rng: random.Random, split: Split) -> Example:
     """Ask for some of the fields of a text, in an order of its own."""
     style = rng.random()
@@ -164,7 +216,10 @@ def extract(rng: random.Random, split: Split) -> Example:
     keys = rng.sample(list(named), rng.randint(min(2, len(named)), min(FIELDS_MAX, len(named))))
     if chance(rng, 0.06):
         keys = keys[:1]
-    wanted = recased(rng, {key: named[key] for key in keys})
+    fields: dict[str, Value | None] = {key: named[key] for key in keys}
+    if make is scene_fields and chance(rng, 0.12):
+        fields = with_missing(rng, fields, text)
+    wanted = recased(rng, fields)
     messages = laid_out(rng, split, wanted, text)
     return Example(task="extract", messages=messages, answer=says(dumps(wanted, ensure_ascii=False)), check="json")
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from json import dumps
 
 from examples import Message, Split, system, user
+
 from tasks.lists import Pool, chance
 from tasks.values import LETTERS, LISTS, coined, digits
 from tasks.wording import joined, wrapped
@@ -51,6 +52,18 @@ FORMATS = Pool(
         "Your answer is one of the following.\n{bullets}",
         "choose between {and}",
         "Sort it into {and}.",
+        "Classify as {or}:",
+        "Is the following {or}?",
+        "Label it as {slashes}:",
+        "Tag with {bars}:",
+        "({or})",
+        "Give exactly one of these words: {commas}",
+        "You may only say {or}.",
+        "The labels are: {bullets}",
+        "The classes are {and}.",
+        "Decide between {and}:",
+        "Mark as {or}",
+        "Is this {or}?",
     )
 )
 MEANINGS = Pool(
@@ -104,21 +117,20 @@ def synthetic(rng: random.Random, split: Split, count: int) -> list[str]:
     start = rng.randint(0, 9)
     letter = rng.choice(LETTERS)
     word = LISTS["word"].pick(rng, split) if chance(rng, 0.5) else coined(rng, 2)
-    if style == 0:
-        return [f"{letter}{number + start}" for number in range(count)]
-    if style == 1:
-        return [f"{word}-{number + start}" for number in range(count)]
+    if style <= 1:
+        before = letter if style == 0 else f"{word}-"
+        return [f"{before}{number + start}" for number in range(count)]
     if style == 2:  # noqa: PLR2004  # one of eight styles
         return rng.sample(LETTERS, count)
     if style == 3:  # noqa: PLR2004
-        return [f"{word}{rng.choice('_-')}{other}" for other in {coined(rng, 1) for _ in range(99)}][:count]
+        return [f"{word}{rng.choice('_-')}{other}" for other in dict.fromkeys(coined(rng, 1) for _ in range(99))][
+            :count
+        ]
     if style == 4:  # noqa: PLR2004
         return [f"{letter}{digits(rng, 1)}{rng.choice(LETTERS)}{number}" for number in range(count)]
-    pool = (
-        LISTS["colour"].of(split) if style == 5 and count <= len(LISTS["colour"].of(split)) else LISTS["word"].of(split)
-    )  # noqa: PLR2004
+    colours = LISTS["colour"].of(split)
     if style <= 6:  # noqa: PLR2004
-        return rng.sample(pool, count)
+        return rng.sample(colours if count <= len(colours) and chance(rng, 0.5) else LISTS["word"].of(split), count)
     made: dict[str, None] = {}
     while len(made) < count:
         made[coined(rng, 2)] = None

@@ -1,4 +1,4 @@
-"""Word lists and phrases read from the `.txt` files of this folder, split into what training sees and what it never sees."""
+"""Word lists and phrases from the `.txt` files of this folder, split into what training sees and what it never sees."""
 
 import random
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ Thing = TypeVar("Thing")
 
 @cache
 def sections(name: str) -> dict[str, tuple[str, ...]]:
-    """Read `name`.txt: `[title]` starts a list of one entry a line, `[title |]` one of entries parted by bars.
+    r"""Read `name`.txt: `[title]` starts a list of one entry a line, `[title |]` one of entries parted by bars.
 
-    The characters `\\n` in an entry stand for a line break.
+    The characters `\n` in an entry stand for a line break.
     """
     found: dict[str, list[str]] = {}
     parted = False

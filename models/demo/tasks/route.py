@@ -1,13 +1,15 @@
-"""Send a message to one of the departments, teams or queues that the prompt names, with or without descriptions of them."""
+"""Send a message to one of the departments, teams or queues that the prompt names, described or not."""
 
 import random
 import re
+from json import dumps
 
 from examples import Example, Make, Split, says
+
 from tasks.labels import either, laid_out, synthetic
 from tasks.lists import Pool, chance, pools, sections
 from tasks.values import DRAWS, coined
-from tasks.wording import slipped, varied
+from tasks.wording import polite, slipped, varied
 
 LISTS = pools("route")
 ENTRIES = [line.split("=") for line in sections("route")["departments"]]
@@ -42,8 +44,6 @@ def letter(rng: random.Random, split: Split, core: str) -> str:
 
 def listed(rng: random.Random, split: Split, labels: list[str]) -> str:
     """Name the departments."""
-    from json import dumps  # noqa: PLC0415
-
     mark = rng.choice(("- ", "* ", "• ", ""))
     return (
         LISTS["list"]
@@ -108,7 +108,7 @@ def route(rng: random.Random, split: Split) -> Example:
     )
     names = described(rng, split, meanings) if told else listed(rng, split, list(meanings))
     ask = LISTS["ask"].pick(rng, split).format(noun=LISTS["noun"].pick(rng, split))
-    messages = laid_out(rng, split, varied(rng, ask), names, letter(rng, split, core))
+    messages = laid_out(rng, split, polite(rng, split, varied(rng, ask)), names, letter(rng, split, core))
     return Example(task="route", messages=messages, answer=says(truth))
 
 

@@ -4,6 +4,7 @@ import random
 import re
 
 from examples import Split
+
 from tasks.lists import Pool, chance, sections
 from tasks.values import DRAWS
 from tasks.wording import slipped

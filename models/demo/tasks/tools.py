@@ -8,14 +8,16 @@ from json import dumps
 from typing import Any
 
 from examples import Example, Make, Message, Split, calls, says, system, user
+
 from tasks.chat import HONEST, OTHER, filled, small_talk
 from tasks.extract import made_name
-from tasks.lists import chance, pools
+from tasks.lists import chance, pools, sections
 from tasks.values import DRAWS, Draw, Value, coined
 from tasks.wording import varied
 
 LISTS = pools("tools")
 KINDS = tuple(title.removesuffix(" names") for title in LISTS if title.endswith(" names"))
+PARAMS = {kind: sections("tools")[f"{kind} params"] for kind in KINDS}
 SLOT = re.compile(r"\{(\w+)\}")
 SYNTHETIC_SHARE = 0.4
 OFFERED = (1, 1, 2, 2, 3, 4)
@@ -36,7 +38,7 @@ def words(title: str) -> Draw:
 
 
 OWN: dict[str, Draw] = {
-    title: words(title) for title in ("state", "sent", "currency", "place", "on", "level", "tongue")
+    title: words(title) for title in ("state", "sent", "currency", "place", "on", "level", "tongue", "unit")
 }
 VALUES: dict[str, Draw] = {
     **DRAWS,
@@ -45,7 +47,12 @@ VALUES: dict[str, Draw] = {
     "warm": lambda rng, _split: rng.randint(5, 28),
     "coined": lambda rng, _split: coined(rng),
 }
-ENUMS = {"on": ("on", "off"), "level": ("low", "medium", "high", "critical", "urgent", "normal")}
+EXAMPLES = ("The city, e.g. {c}", "City name such as {c}", "City and state, e.g. {c}, CA", "A town like {c}")
+ENUMS = {
+    "unit": ("celsius", "fahrenheit"),
+    "on": ("on", "off"),
+    "level": ("low", "medium", "high", "critical", "urgent", "normal"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +87,15 @@ def function(
 
 
 def typed(rng: random.Random, value: Value, name: str, drawn: str = "") -> dict[str, Any]:
-    """Write the schema of one parameter."""
+    """Write the schema of one parameter; some describe themselves with an example, which is never the answer."""
     schema: dict[str, Any] = {"type": "string"}
     if isinstance(value, (int, float)):
         schema["type"] = "integer" if isinstance(value, int) and chance(rng, 0.6) else "number"
     if drawn in ENUMS and chance(rng, 0.6):
         schema["enum"] = list(ENUMS[drawn])
-    if chance(rng, 0.2):
+    if drawn == "city" and chance(rng, 0.25):
+        schema["description"] = rng.choice(EXAMPLES).format(c=rng.choice(("San Francisco", "London", "Tokyo", "Paris")))
+    elif chance(rng, 0.2):
         schema["description"] = rng.choice(("The {n}", "{n} to use", "the {n} as text", "{n}")).format(
             n=name.replace("_", " ")
         )
@@ -102,8 +111,7 @@ def known(rng: random.Random, split: Split) -> Offer:
     arguments: dict[str, Value] = {}
     properties: dict[str, dict[str, Any]] = {}
     required = []
-    params = LISTS[f"{kind} params"]
-    for line in (*params.train, *(line for line in params.held_out if line not in params.train)):
+    for line in rng.sample(PARAMS[kind], len(PARAMS[kind])):
         slot, drawn, names, needed = line.split("=")
         name = rng.choice(names.split(","))
         while name in properties:
@@ -143,7 +151,7 @@ def synthetic(rng: random.Random, split: Split) -> Offer:
     )
     name = name.replace(".", "_")
     arguments: dict[str, Value] = {}
-    for _ in range(rng.choice((1, 1, 2, 2, 3))):
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 2, 3))):
         arguments[made_name(rng, split).replace(" ", "_").replace("-", "_")] = VALUES[rng.choice(tuple(DRAWS))](
             rng, split
         )
@@ -158,7 +166,7 @@ def synthetic(rng: random.Random, split: Split) -> Offer:
         rng.shuffle(pairs)
     forms = {"verb": verb, "Verb": verb.capitalize(), "noun": noun}
     said = ", ".join(pairs) if chance(rng, 0.4) else " and ".join(pairs)
-    ask = LISTS["synthetic ask"].pick(rng, split).format(pairs=said, **forms)
+    ask = LISTS["synthetic ask" if pairs else "bare ask"].pick(rng, split).format(pairs=said, **forms)
     about = LISTS["synthetic about"].pick(rng, split).format(**forms)
     properties = {key: properties[key] for key in rng.sample(list(properties), len(properties))}
     tool = function(rng, name, about, properties, list(arguments))

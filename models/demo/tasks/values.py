@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from examples import Split
+
 from tasks.lists import chance, pools
 
 Value = str | int | float | bool
@@ -34,7 +35,8 @@ ONSETS = (
     "qu",
 )
 ONSETS += ("r", "s", "sh", "sk", "sl", "st", "str", "t", "th", "tr", "v", "w", "x", "y", "z", "zh", "ts", "sv")
-NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "ie", "io", "oo", "ou", "y", "ö", "é", "á", "ü")
+PLAIN_NUCLEI = ("a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ie", "io", "oo", "ou", "y")
+NUCLEI = (*PLAIN_NUCLEI, *PLAIN_NUCLEI, "ö", "é", "á", "ü")
 CODAS = ("", "", "", "n", "r", "s", "l", "m", "t", "k", "x", "nd", "rt", "sh", "ng", "ck", "st", "p", "d")
 DIGITS = "0123456789"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -115,11 +117,12 @@ def code(rng: random.Random, _split: Split) -> str:
     if style == 1:
         return f"{letters(rng, 2)}{digits(rng, many)}"
     if style == 2:  # noqa: PLR2004  # one of nine styles
-        return f"{rng.choice(('INV', 'ORD', 'REF', 'TCK', 'PO', 'CASE', 'SKU'))}-{rng.randint(2015, 2030)}-{digits(rng, 4)}"
+        start = rng.choice(("INV", "ORD", "REF", "TCK", "PO", "CASE", "SKU"))
+        return f"{start}-{rng.randint(2015, 2030)}-{digits(rng, 4)}"
     if style == 3:  # noqa: PLR2004
         return f"#{digits(rng, many)}"
     if style == 4:  # noqa: PLR2004
-        return "".join(rng.choices("0123456789abcdef", k=rng.randint(6, 10)))
+        return rng.choice("abcdef") + "".join(rng.choices("0123456789abcdef", k=rng.randint(5, 9)))
     return rng.choice(
         (
             f"{digits(rng, 3)}-{digits(rng, 4)}",

@@ -3,6 +3,7 @@
 import random
 
 from examples import Split
+
 from tasks.lists import Pool, chance
 
 WRAPS = Pool(
@@ -69,6 +70,38 @@ def varied(rng: random.Random, text: str, *, typos: bool = True) -> str:
         text = text[:-1]
     elif chance(rng, 0.1) and text[-1:].isalpha():
         text += rng.choice((".", "?", "!", " ?"))
+    return text
+
+
+POLITE = Pool(
+    (
+        *(
+            "Please: ",
+            "Hi, ",
+            "Hello! ",
+            "Hey, ",
+            "Task: ",
+            "Instruction: ",
+            "### Instruction:\n",
+            "Your task: ",
+            "Now: ",
+        ),
+        *("Good morning. ", "Here is another one. ", "I need your help. ", "Quick one: ", "Hi there! ", "Next one. "),
+        *("Thanks for your help so far. ", "Read carefully. ", "One more: ", "This is important. ", "Let's start. "),
+        *("User: ", "Dear assistant, ", "OK. "),
+    )
+)
+THANKED = Pool(
+    (" Thanks!", " Thank you.", " Please.", " please", " Be precise.", " Be quick.", " It is for a report.", " ok?")
+)
+
+
+def polite(rng: random.Random, split: Split, text: str) -> str:
+    """Put a few words around an instruction, as people do."""
+    if text and chance(rng, 0.15):
+        text = POLITE.pick(rng, split) + text
+    if text and chance(rng, 0.05):
+        text += THANKED.pick(rng, split)
     return text
 
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from examples import Example, Make, Split, says, system, user
+
 from tasks.lists import Pool, chance, pools, sections
 from tasks.values import city, coined, first
 from tasks.wording import varied
