@@ -95,8 +95,9 @@ def tiny_model(
     No token may be said twice. Where a grammar forbids what it would say, the rest is chance.
     """
     chance = random.Random(seed)  # noqa: S311  # weights, not secrets
-    words = [word for word in says if isinstance(word, str)]
-    tokens = [*_byte_words(), *(merge.replace(" ", "") for merge in _MERGES), *words, *CONTROL]
+    known = [*_byte_words(), *(merge.replace(" ", "") for merge in _MERGES)]
+    words = [word for word in says if isinstance(word, str) and word not in known]
+    tokens = [*known, *words, *CONTROL]
     kinds = dict.fromkeys(words, _USER_DEFINED) | dict.fromkeys(CONTROL, _CONTROL)
     header: dict[str, Value] = {
         "general.architecture": architecture,

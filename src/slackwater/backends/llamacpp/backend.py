@@ -72,7 +72,7 @@ class LlamaCppBackend:
 
     async def _client_of(self, running: Running) -> OpenAIBackend:
         """Return the client of the engine's present life, which has an address, a key and a memory of its own."""
-        if self._client is not None and self._generation == running.generation:
+        if self._client is not None and running.generation <= self._generation:
             return self._client
         client = self._new_client(running)
         before, self._client, self._generation = self._client, client, running.generation

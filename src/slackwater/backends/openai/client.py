@@ -193,6 +193,7 @@ class OpenAIBackend:
             prefill=_text(call.params["messages"][-1]["content"]) if repeated else "",
             options=options,
             new_id=self._new_id,
+            calls_max=1 if (call.params.get("tool_choice") or {}).get("disable_parallel_tool_use") else None,
         )
 
 

@@ -154,6 +154,8 @@ class CallReader(GuidedReader):
     """Whether the object around the arguments is in the text, so that its end is not theirs."""
     _head: str = ""
     _begun: bool = False
+    _writing: bool = False
+    """Whether anything of the arguments has come."""
     _held: str = ""
 
     def feed(self, piece: str) -> Iterator[dict[str, Any]]:
@@ -169,7 +171,9 @@ class CallReader(GuidedReader):
             self._begun = True
             yield _call_delta({"name": self.name, "arguments": ""})
         arguments = self._inside(piece)
+        arguments = arguments if self._writing else arguments.lstrip()
         if arguments:
+            self._writing = True
             yield _call_delta({"arguments": arguments})
 
     def _inside(self, piece: str) -> str:

@@ -55,6 +55,7 @@ _CERTAIN = 1000.0
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 _THINKING_OPEN = re.compile(r"<think>\s*\Z")
 _UNPARSED = re.compile(r"does not match the expected|failed to parse (?:input|tool call)", re.IGNORECASE)
+_SCHEMA_ERROR = re.compile(r"JSON schema error.*")
 _UNREADABLE = "Failed to load image"
 
 
@@ -85,7 +86,7 @@ class LlamaCpp:
             tools = tool_fields({**params, "tool_choice": None}, options)["tools"]
             return self._called(body, tools, choice.get("name"), model=model)
         if schema is None:
-            return chat_chunks(self._http, body, model=model)
+            return self._chat(body, model=model)
         guide = text_guide(schema)
         return self._either(body, guide, model=model) if body.get("tools") else self._guided(body, guide, model=model)
 
@@ -119,13 +120,22 @@ class LlamaCpp:
         counted = self._http.accept(answer, model=model)
         return _count(counted.get("input_tokens")) if isinstance(counted, dict) else None
 
+    async def _chat(self, body: Mapping[str, Any], *, model: str) -> Chunks:
+        """Ask the chat endpoint."""
+        try:
+            async with aclosing(chat_chunks(self._http, body, model=model)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except InvalidRequestError as error:
+            raise _placed(error) from error
+
     async def _called(
         self, body: Mapping[str, Any], tools: list[dict[str, Any]], name: str | None, *, model: str
     ) -> Chunks:
         """Make the model write a call; where its style is not known, leave that to the server, as far as it goes."""
         style = await self._style(str(body["model"]))
         way = (
-            chat_chunks(self._http, body, model=model)
+            self._chat(body, model=model)
             if style is None
             else self._guided({**body, "tools": tools}, call_guide(tools, name, style), model=model)
         )
@@ -138,7 +148,7 @@ class LlamaCpp:
         free = {key: value for key, value in body.items() if key != "response_format"}
         held: list[Chunk] = []
         calling = False
-        async with aclosing(chat_chunks(self._http, _without_thinking(free), model=model)) as chunks:
+        async with aclosing(self._chat(_without_thinking(free), model=model)) as chunks:
             async for chunk in chunks:
                 if calling or chunk is None:
                     yield chunk
@@ -227,7 +237,10 @@ class LlamaCpp:
 
     async def _prompt(self, body: Mapping[str, Any], *, model: str) -> str:
         asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
-        applied = await self._http.post("/apply-template", asked, model=model)
+        try:
+            applied = await self._http.post("/apply-template", asked, model=model)
+        except InvalidRequestError as error:
+            raise _placed(error) from error
         prompt = applied.get("prompt") if isinstance(applied, dict) else None
         if not isinstance(prompt, str):
             reason = "the template's answer has no prompt"
@@ -329,6 +342,12 @@ def _remember(known: dict[Any, Any], key: object, value: object) -> None:
 
 def _bad_schema(guide: Guide, reason: str) -> InvalidRequestError:
     return InvalidRequestError(f"{guide.path}: {reason}")
+
+
+def _placed(error: InvalidRequestError) -> InvalidRequestError:
+    """Say that it is a tool's schema which the server's grammar cannot express: no other one gets there."""
+    found = _SCHEMA_ERROR.search(error.message)
+    return InvalidRequestError(f"tools: {found.group()}") if found else error
 
 
 def _unreadable() -> InvalidRequestError:

@@ -27,6 +27,8 @@ class Asked:
     """Text of a final assistant message; empty when there is none or it is not repeated by the server."""
     options: Options
     new_id: NewId
+    calls_max: int | None = None
+    """Calls beyond these are left out, for servers that cannot be kept from making them; None: as many as come."""
 
 
 def message_of(completion: Any, asked: Asked) -> dict[str, Any]:  # noqa: ANN401  # whatever the backend sent
@@ -38,7 +40,7 @@ def message_of(completion: Any, asked: Asked) -> dict[str, Any]:  # noqa: ANN401
         raise broken(reason)
     choice = choice | stopping_word(completion)
     usage = usage_of(completion.get("usage"), required=asked.options.usage_required)
-    calls = _calls(said, asked.new_id)
+    calls = _calls(said, asked.new_id)[: asked.calls_max]
     refused = text_of(said.get("refusal"))
     stop = stop_of(choice, called=bool(calls), refused=bool(refused), output_tokens=usage["output_tokens"], asked=asked)
     text = (text_of(said.get("content")) + refused).removeprefix(asked.prefill)

@@ -227,7 +227,8 @@ class ChunkReader:
 
     def _leftovers(self) -> Iterator[Event]:
         yield from self._flush()
-        for call in self._calls[1:] if self._open == "tool_use" else self._calls:
+        wanted = self._calls[: self.asked.calls_max]
+        for call in wanted[1:] if self._open == "tool_use" else wanted:
             yield from self._start("tool_use", _tool_block(call))
             yield from self._pass_on(call)
         for kind, pieces in groupby(self._late, key=itemgetter(0)):
