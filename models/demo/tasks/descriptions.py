@@ -1,4 +1,4 @@
-"""Package descriptions in a distribution's manner, put together from our own phrases: a synopsis and one to three paragraphs."""
+"""Package descriptions in a distribution's manner, from our own phrases: a synopsis and one to three paragraphs."""
 
 import random
 import textwrap
@@ -128,7 +128,23 @@ _OBJECTS = (
     "sockets",
     "tarballs",
 )
-_ADJECTIVES = "small fast simple portable flexible powerful lightweight extensible modern secure free graphical generic high-level reliable".split()
+_ADJECTIVES = (
+    "small",
+    "fast",
+    "simple",
+    "portable",
+    "flexible",
+    "powerful",
+    "lightweight",
+    "extensible",
+    "modern",
+    "secure",
+    "free",
+    "graphical",
+    "generic",
+    "high-level",
+    "reliable",
+)
 _TAILS = (
     "development files",
     "documentation",
@@ -209,7 +225,7 @@ def description(rng: random.Random) -> str:
         f"{short}\n\n{rest}".replace("\n.\n", "\n\n"),
         rest.replace("\n.\n", "\n\n"),
     )
-    return rng.choices(looks, (5, 3, 1, 2, 2))[0]
+    return rng.choices(looks, (8, 4, 1, 1, 1))[0]
 
 
 def stanza_tail(rng: random.Random) -> str:

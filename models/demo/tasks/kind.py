@@ -66,45 +66,44 @@ _QUESTIONS = held_out(
         "What am I looking at?",
     )
 )
-_GROUPS: tuple[Mapping[str, tuple[str, ...]], ...] = held_out(
-    (
-        {
-            "code": ("python code", "shell script", "c header"),
-            "prose": ("license", "package description", "documentation"),
-        },
-        {
-            "code": ("python code", "shell script", "c header"),
-            "text": ("license", "package description", "documentation"),
-            "data": ("json",),
-        },
-        {"program": ("python code", "shell script", "c header"), "log": ("log",)},
-        {"legal": ("license",), "technical": ("documentation", "package description")},
-        {"json": ("json",), "not json": ("log", "python code", "license", "documentation", "c header")},
-        {"log": ("log",), "other": ("json", "license", "documentation", "package description", "shell script")},
-        {
-            "source code": ("python code", "shell script", "c header"),
-            "log": ("log",),
-            "prose": ("license", "package description", "documentation"),
-        },
-        {"script": ("shell script", "python code"), "data": ("json",), "log": ("log",)},
-        {
-            "config or data": ("json",),
-            "code": ("python code", "shell script", "c header"),
-            "writing": ("license", "package description", "documentation"),
-        },
-        {"legal": ("license",), "code": ("python code", "shell script", "c header"), "log": ("log",)},
-        {
-            "python": ("python code",),
-            "not python": ("shell script", "c header", "json", "log", "documentation", "license"),
-        },
-        {
-            "text": ("license", "package description", "documentation"),
-            "code": ("python code", "shell script", "c header"),
-            "log": ("log",),
-            "data": ("json",),
-        },
-    )
-)[0]
+_ALL_GROUPS: tuple[Mapping[str, tuple[str, ...]], ...] = (
+    {
+        "code": ("python code", "shell script", "c header"),
+        "prose": ("license", "package description", "documentation"),
+    },
+    {
+        "code": ("python code", "shell script", "c header"),
+        "text": ("license", "package description", "documentation"),
+        "data": ("json",),
+    },
+    {"program": ("python code", "shell script", "c header"), "log": ("log",)},
+    {"legal": ("license",), "technical": ("documentation", "package description")},
+    {"json": ("json",), "not json": ("log", "python code", "license", "documentation", "c header")},
+    {"log": ("log",), "other": ("json", "license", "documentation", "package description", "shell script")},
+    {
+        "source code": ("python code", "shell script", "c header"),
+        "log": ("log",),
+        "prose": ("license", "package description", "documentation"),
+    },
+    {"script": ("shell script", "python code"), "data": ("json",), "log": ("log",)},
+    {
+        "config or data": ("json",),
+        "code": ("python code", "shell script", "c header"),
+        "writing": ("license", "package description", "documentation"),
+    },
+    {"legal": ("license",), "code": ("python code", "shell script", "c header"), "log": ("log",)},
+    {
+        "python": ("python code",),
+        "not python": ("shell script", "c header", "json", "log", "documentation", "license"),
+    },
+    {
+        "text": ("license", "package description", "documentation"),
+        "code": ("python code", "shell script", "c header"),
+        "log": ("log",),
+        "data": ("json",),
+    },
+)
+_GROUPS = held_out(_ALL_GROUPS)
 _YES_NO = (
     ("Is this python code?", "python code"),
     ("Is this a log file?", "log"),
@@ -128,7 +127,7 @@ def text_of(rng: random.Random, kind: str, split: Split) -> str:
 
 
 def _grouped(rng: random.Random, split: Split) -> Example:
-    group = rng.choice(_GROUPS)
+    group = rng.choice(_GROUPS[split == "held_out"])
     label = rng.choice(list(group))
     labels = rng.sample(list(group), len(group))
     messages = ask(rng, split, _QUESTIONS[split == "held_out"], labels, text_of(rng, rng.choice(group[label]), split))

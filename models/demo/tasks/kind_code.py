@@ -1,6 +1,7 @@
-"""Code and data: slices of Python's own modules and headers whose names start with a to m, and scripts, headers and JSON of our own making.
+"""Code and data: slices of Python's own modules and headers, and scripts, headers and JSON of our own making.
 
-Modules and headers from n to z are never read here: they stay unseen for scoring. Python's files are under the PSF licence.
+Only modules and headers whose names start with a to m are read; n to z stay unseen for scoring.
+Python's files are under the PSF licence.
 """
 
 import json
@@ -40,11 +41,11 @@ def _files(place: str, pattern: str, split: Split) -> tuple[tuple[str, ...], ...
 @cache
 def docstrings(split: Split) -> tuple[str, ...]:
     """Collect the longer docstrings of the a-m modules, without their indentation."""
-    found = []
-    for lines in _files("stdlib", "*.py", split):
-        for text in re.findall(r'"""(.{150,3000}?)"""', "\n".join(lines), re.DOTALL):
-            if not re.search(r"def |yield |%|return self|\w\(\)\n", text):
-                found.append(text)
+    code = re.compile(r"def |yield |%|return self|\w\(\)\n")
+    texts = ("\n".join(lines) for lines in _files("stdlib", "*.py", split))
+    found = (
+        one for text in texts for one in re.findall(r'"""(.{150,3000}?)"""', text, re.DOTALL) if not code.search(one)
+    )
     return tuple(found)
 
 
@@ -67,26 +68,22 @@ def _looks_like_code(text: str) -> bool:
 def python(rng: random.Random, split: Split) -> str:
     """Cut a slice of a standard library module, or make up a small function or class."""
     if chance(rng, 0.15):
-        return _own_python(rng)
+        return "\n\n\n".join(_own(rng, "prose/python", split) for _ in range(rng.randint(1, 3)))
     text = ""
     while not _looks_like_code(text):
         text = _slice(rng, rng.choice(_files("stdlib", "*.py", split)))
     return text
 
 
-def _own_python(rng: random.Random) -> str:
-    a, b, c, d = (word(rng).replace("-", "_") for _ in range(4))
-    forms = (
-        f"def {a}_{b}({c}, {d}=None):\n    if {d} is None:\n        {d} = []\n    for item in {c}:\n        {d}.append(item.{b}())\n    return {d}",
-        f"class {a.capitalize()}({b.capitalize()}):\n    {c} = {rng.randint(1, 99)}\n\n    def __init__(self, {d}: str) -> None:\n        self.{d} = {d}\n\n"
-        f"    async def {b}(self):\n        return await self.{d}.{a}()",
-        f'import {a}\nfrom {b} import {c}, {d}\n\n\ntry:\n    {c}.{d}({a})\nexcept ValueError as error:\n    raise {d.capitalize()}Error(f"bad {{error}}") from None',
-        f"with open({a!r}) as file:\n    {b} = [line.strip() for line in file if not line.startswith('#')]\nprint(len({b}), '{c}')",
-        f"@pytest.mark.parametrize('{a}', [{rng.randint(1, 9)}, {rng.randint(1, 99)}])\ndef test_{b}({a}):\n    assert {c}({a}) == {{'{d}': {a}}}",
-        f"{a} = {{'{b}': {rng.randint(1, 99)}, '{c}': None}}\n{d} = lambda x: x.get('{b}', 0) + 1\nif __name__ == '__main__':\n    print({d}({a}))",
-        f"@dataclass\nclass {a.capitalize()}:\n    {b}: int = {rng.randint(0, 9)}\n    {c}: str | None = None\n\n    @property\n    def {d}(self) -> bool:\n        return not self.{c}",
-    )
-    return "\n\n\n".join(rng.sample(forms, rng.randint(1, 3)))
+def _own(rng: random.Random, name: str, split: Split) -> str:
+    """Fill one of our own blocks: `@a` to `@d` names, `@A` to `@D` in capitals, `@K` a type of C, `@n` a number."""
+    text = rng.choice(blocks(name, split))
+    for letter in "abcd":
+        thing = rng.choice([word(rng), f"{word(rng)}_{word(rng)}", syllables(rng)]).replace("-", "_")
+        capital = thing.upper() if name == "prose/header" else thing.title().replace("_", "")
+        text = re.sub(rf"@{letter}(?![a-z]{{2}})", thing, text).replace(f"@{letter.upper()}", capital)
+    kind = rng.choice(_HEADER_TYPES).replace("@s", syllables(rng))
+    return text.replace("@K", kind).replace("@n", str(rng.choice([rng.randint(0, 9), rng.randint(10, 5000)])))
 
 
 _HEADER_TYPES = (
@@ -98,7 +95,7 @@ _HEADER_TYPES = (
     "unsigned long",
     "uint32_t",
     "double",
-    "struct {s} *",
+    "struct @s *",
     "bool",
     "static inline int",
     "long long",
@@ -112,41 +109,10 @@ def header(rng: random.Random, split: Split) -> str:
         while len(text.strip()) < 100 or not re.search(r"[;{#]|\*/|/\*", text):  # noqa: PLR2004  # a few lines
             text = _slice(rng, rng.choice(_files("include", "*.h", split)))
         return text
-    guard = f"{rng.choice(['', '_', '__'])}{word(rng).upper()}_{word(rng).upper()}_H{rng.choice(['', '_', '_INCLUDED'])}".replace(
-        "-", "_"
-    )
-    parts = [_header_part(rng, guard) for _ in range(rng.randint(3, 8))]
+    guard = f"{rng.choice(['', '_', '__'])}{word(rng)}_{word(rng)}_H{rng.choice(['', '_', '_INCLUDED'])}"
+    guard = guard.upper().replace("-", "_")
+    parts = [_own(rng, "prose/header", split) for _ in range(rng.randint(3, 8))]
     return "\n".join((f"#ifndef {guard}\n#define {guard}\n", *parts, f"#endif{rng.choice(['', f' /* {guard} */'])}"))
-
-
-def _header_part(rng: random.Random, guard: str) -> str:
-    a, b, c, d = (
-        rng.choice([word(rng), f"{word(rng)}_{word(rng)}", syllables(rng)]).replace("-", "_") for _ in range(4)
-    )
-    kind = rng.choice(_HEADER_TYPES).replace("{s}", d)
-    cpp = '#ifdef __cplusplus\nextern "C" {\n#endif\n'
-    forms = (
-        f"#include <{rng.choice(['stdio', 'stdlib', 'stdint', 'string', 'sys/' + a, a, 'errno'])}.h>",
-        f'#include "{a}/{b}.h"',
-        f"{kind} {a}_{b}(const {c}_t *{d}, int flags);",
-        f"typedef struct {a} {{\n    {kind} {b};\n    int {c}[{rng.randint(1, 64)}];\n    struct {a} *next;\n}} {a}_t;",
-        f"#define {a.upper()}_{b.upper()} {rng.randint(0, 4096)}",
-        f"#define {a.upper()}(x) ((x)->{b}_{c})",
-        f"extern {kind} {a}_{b};",
-        cpp,
-        f"enum {a} {{\n    {b.upper()} = 0,\n    {c.upper()},\n    {d.upper()}_MAX\n}};",
-        f"/* {a.capitalize()} the {b}; returns 0 on success, -1 on error. */\nint {a}_{c}(void);",
-        f"#if defined(__linux__) && !defined({a.upper()})\n#  define {a.upper()} 1\n#endif",
-        f"PyAPI_FUNC({kind}) {a.capitalize()}_{b.capitalize()}({d}_t *self, void *arg);",
-        f"/** @brief {b} of the {c}\n *  @param {d} the {a}\n */\n{kind} {b}({kind} {d});",
-        f"static inline int {a}_is_{b}(const struct {c} *p)\n{{\n    return p->{b} != NULL && p->{d} > 0;\n}}",
-        f"typedef {kind} (*{a}_fn)(struct {b} *, size_t);",
-        f"union {a} {{\n    uint8_t  {b}[{rng.randint(2, 32)}];\n    uint32_t {c};\n}};",
-        f'#undef {a.upper()}\n#define {a.upper()} "{b}" /* {guard} */',
-        f"struct {a}; /* forward */",
-        f"{kind}\t{a}{b} (struct {c} *, const char *{d}) __attribute__((nonnull));",
-    )
-    return rng.choice(forms)
 
 
 def shell(rng: random.Random, split: Split) -> str:

@@ -5,8 +5,31 @@ from collections.abc import Callable
 
 from tasks.packages import ARCHITECTURES, chance, package_name, path, syllables, version, word
 
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_LEVELS = "INFO INFO INFO DEBUG WARNING ERROR WARN CRITICAL NOTICE".split()
+_MONTHS = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+_LEVELS = (
+    "INFO",
+    "INFO",
+    "INFO",
+    "DEBUG",
+    "WARNING",
+    "ERROR",
+    "WARN",
+    "CRITICAL",
+    "NOTICE",
+)
 _MESSAGES = (
     "connection from {ip} closed",
     "started {w} worker {n}",
@@ -119,7 +142,7 @@ def _apt_history(rng: random.Random, times: _Times, count: int) -> list[str]:
         ]
         lines += ["", f"Start-Date: {times.date()}  {times.clock()}"]
         lines.append(
-            f"Commandline: apt{rng.choice(['-get', ''])} {rng.choice(['install', '-y install', 'upgrade', 'remove', '--purge remove'])} {package_name(rng)}"
+            f"Commandline: apt{rng.choice(['-get', ''])} {rng.choice(['install', 'remove'])} {package_name(rng)}"
         )
         if chance(rng, 0.4):
             lines.append(f"Requested-By: {word(rng)} ({rng.randint(1000, 1010)})")
@@ -165,7 +188,8 @@ def _alternatives(rng: random.Random, times: _Times, count: int) -> list[str]:
             f"/usr/bin/{name} {name} /usr/{rng.choice(['bin', 'share/man'])}/{package_name(rng)} {rng.randint(1, 100)}"
         )
         link = f"link group {name} updated to point to /usr/bin/{package_name(rng)}"
-        return f"update-alternatives {times.date()} {times.clock()}: {rng.choice([link, f'run with --install {place}', f'run with --quiet --remove {place}'])}"
+        act = rng.choice([link, f"run with --install {place}", f"run with --quiet --remove {place}"])
+        return f"update-alternatives {times.date()} {times.clock()}: {act}"
 
     return [one() for _ in range(count)]
 
@@ -188,7 +212,7 @@ def _kernel(rng: random.Random, _: _Times, count: int) -> list[str]:
     for _line in range(count):
         at += rng.random() * rng.choice([0.01, 1, 20])
         lines.append(
-            f"[{at:12.6f}] {rng.choice(['usb 1-1: ', 'pci 0000:00:1f.2: ', 'EXT4-fs (sda1): ', word(rng) + ': ', ''])}{_message(rng)}"
+            f"[{at:12.6f}] {rng.choice(['usb 1-1: ', 'pci 0000:00:1f.2: ', word(rng) + ': ', ''])}{_message(rng)}"
         )
     return lines
 
@@ -197,8 +221,10 @@ def _web(rng: random.Random, times: _Times, count: int) -> list[str]:
     def one() -> str:
         ip = ".".join(str(rng.randint(1, 254)) for _ in range(4))
         stamp = f"{times.day:02}/{_MONTHS[times.month - 1]}/{times.year}:{times.clock()} +0{rng.randint(0, 9)}00"
-        page = f"/{word(rng)}{rng.choice(['', '.html', '/' + word(rng), '?id=' + str(rng.randint(1, 99)), '.php', '.css'])}"
-        call = f'"{rng.choice(["GET", "GET", "POST", "HEAD", "PUT"])} {page} HTTP/1.{rng.randint(0, 1)}" {rng.choice([200, 200, 304, 404, 500, 301, 403])}'
+        tail = rng.choice(["", ".html", f"/{word(rng)}", f"?id={rng.randint(1, 99)}", ".php", ".css"])
+        page = f"/{word(rng)}{tail}"
+        call = f"{rng.choice(['GET', 'GET', 'POST', 'HEAD'])} {page} HTTP/1.{rng.randint(0, 1)}"
+        call = f'"{call}" {rng.choice([200, 200, 304, 404, 500, 301, 403])}'
         agent = rng.choice(
             ["", ' "-" "Mozilla/5.0 (X11; Linux x86_64)"', f' "-" "curl/{rng.randint(6, 8)}.{rng.randint(0, 90)}.0"']
         )

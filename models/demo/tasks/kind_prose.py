@@ -9,9 +9,7 @@ from tasks.kind_code import docstrings
 from tasks.packages import chance, person, word
 from tasks.phrases import expand, sentences
 
-_LICENSE_NAMES = "PUBLIC LICENSE,PERMISSIVE LICENSE,FREE DOCUMENTATION LICENSE,SOFTWARE LICENSE AGREEMENT,LICENSE,LESSER PUBLIC LICENSE".split(
-    ","
-)
+_LICENSE_NAMES = ("PUBLIC LICENSE", "PERMISSIVE LICENSE", "FREE DOCUMENTATION LICENSE", "LICENSE AGREEMENT", "LICENSE")
 
 
 def _paragraphs(rng: random.Random, forms: tuple[str, ...], count: int) -> list[str]:
@@ -42,7 +40,7 @@ def legal(rng: random.Random, split: Split) -> str:
         stamp = rng.choice(
             [
                 "",
-                f"\n{' ' * rng.randint(0, 24)}Version {rng.randint(1, 4)}, {word(rng).capitalize()} {rng.randint(1985, 2024)}",
+                f"\n{' ' * rng.randint(0, 24)}Version {rng.randint(1, 4)}, {word(rng)} {rng.randint(1985, 2024)}",
             ]
         )
         return f"{' ' * rng.randint(0, 24)}{title}{stamp}\n\n{body}"

@@ -1,4 +1,4 @@
-"""Which language a text is in: own sentences of sixteen languages, recombined, cropped, wrapped and mixed with untranslated words."""
+"""Which language a text is in: own sentences of sixteen languages, recombined, cropped and wrapped."""
 
 import random
 import re
@@ -31,12 +31,75 @@ DEMO_LABELS = (
 )
 TEXT_BYTES_MAX = 600
 
-_CODES = dict(zip(DEMO_LABELS, "en de fr es it pt nl sv da pl cs tr ru ja ko zh".split(), strict=True))
-_THREE = dict(zip(DEMO_LABELS, "eng deu fra spa ita por nld swe dan pol ces tur rus jpn kor zho".split(), strict=True))
+_CODES = dict(
+    zip(
+        DEMO_LABELS,
+        (
+            "en",
+            "de",
+            "fr",
+            "es",
+            "it",
+            "pt",
+            "nl",
+            "sv",
+            "da",
+            "pl",
+            "cs",
+            "tr",
+            "ru",
+            "ja",
+            "ko",
+            "zh",
+        ),
+        strict=True,
+    )
+)
+_THREE = dict(
+    zip(
+        DEMO_LABELS,
+        (
+            "eng",
+            "deu",
+            "fra",
+            "spa",
+            "ita",
+            "por",
+            "nld",
+            "swe",
+            "dan",
+            "pol",
+            "ces",
+            "tur",
+            "rus",
+            "jpn",
+            "kor",
+            "zho",
+        ),
+        strict=True,
+    )
+)
 _OWN = dict(
     zip(
         DEMO_LABELS,
-        "English Deutsch Français Español Italiano Português Nederlands Svenska Dansk Polski Čeština Türkçe Русский 日本語 한국어 中文".split(),
+        (
+            "English",
+            "Deutsch",
+            "Français",
+            "Español",
+            "Italiano",
+            "Português",
+            "Nederlands",
+            "Svenska",
+            "Dansk",
+            "Polski",
+            "Čeština",
+            "Türkçe",
+            "Русский",
+            "日本語",
+            "한국어",
+            "中文",
+        ),
         strict=True,
     )
 )
@@ -122,7 +185,7 @@ def _made_up(rng: random.Random, language: str) -> str:
 
 
 def _salad(rng: random.Random, language: str) -> str:
-    """String words of the language together without sense, so that each of them counts and no sentence is learned by heart."""
+    """Join words of the language without sense: each of them counts, and no sentence is learned by heart."""
     pool = words(f"languages/{language.lower()}")
     if language in _SCRIPTS and chance(rng, 0.5):
         pool = (*pool[:60], *(_made_up(rng, language) for _ in range(40)))
@@ -147,29 +210,19 @@ def _sprinkle(rng: random.Random, language: str, text: str) -> str:
 
 
 def _layout(rng: random.Random, language: str, split: Split, text: str) -> str:
-    shape = rng.randrange(12)
-    title = expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split)))
-    if shape == 0:
-        return textwrap.fill(text, rng.randint(30, 76))
-    if shape == 1:
-        return f"{title}\n {text}"
-    if shape == 2:  # noqa: PLR2004  # one shape of twelve, as the next three
-        return f"{title}\n\n{text}"
-    if shape == 3:  # noqa: PLR2004
-        return f"{text}\n .\n {title}"
-    if shape == 4:  # noqa: PLR2004
-        lines = [
-            title,
-            *(
-                expand(rng, rng.choice(sentences(f"languages/{language.lower()}", split)))
-                for _ in range(rng.randint(1, 3))
-            ),
-        ]
-        mark = rng.choice(["* ", " - ", "- ", "  * ", "1. "])
-        return "\n".join(mark + line for line in lines)
-    if shape == 5:  # noqa: PLR2004
-        return f" {text}\n"
-    return text
+    forms = sentences(f"languages/{language.lower()}", split)
+    title, *items = (expand(rng, rng.choice(forms)) for _ in range(rng.randint(2, 4)))
+    mark = rng.choice(["* ", " - ", "- ", "  * ", "1. "])
+    looks = (
+        text,
+        textwrap.fill(text, rng.randint(30, 76)),
+        f"{title}\n {text}",
+        f"{title}\n\n{text}",
+        f"{text}\n .\n {title}",
+        "\n".join(mark + line for line in (title, *items)),
+        f" {text}\n",
+    )
+    return rng.choices(looks, (6, 1, 1, 1, 1, 1, 1))[0]
 
 
 def passage(rng: random.Random, language: str, split: Split) -> str:
@@ -177,7 +230,8 @@ def passage(rng: random.Random, language: str, split: Split) -> str:
     while True:
         text = _salad(rng, language) if chance(rng, 0.2) else _prose(rng, language, split)
         if chance(rng, 0.3):
-            text = f"{text}{_joiner(language)}{_salad(rng, language) if chance(rng, 0.3) else _prose(rng, language, split)}"
+            more = _salad(rng, language) if chance(rng, 0.3) else _prose(rng, language, split)
+            text = f"{text}{_joiner(language)}{more}"
         if chance(rng, 0.4):
             text = _crop(rng, language, text)
         if chance(rng, 0.35):

@@ -1,38 +1,23 @@
-"""Random names, versions, paths and people as package records have them: never from a short list alone, so that copying is learned."""
+"""Random names, versions, paths and people as package records have them.
+
+They never come from a short list alone, so that copying is learned.
+"""
 
 import random
+from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
 
-_ONSETS = "b c d f g h j k l m n p r s t v w x z br ch cl cr dr fl fr gl gn gr kr ph pl pr qu sc sh sk sl sp st str th tr wh".split()
-_VOWELS = "a e i o u a e i o u y ai au ea ee ia io oo ou".split()
-_CODAS = ["", "", "", "", *"b c ck d f g l ll m n nd ng nt p r rk rs rt s ss st t x z".split()]
+_ENTRIES = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").replace("\n  ", " ").splitlines()
+_LISTS = {name: words.split() for name, words in (line.split(": ", 1) for line in _ENTRIES)}
+_ONSETS = _LISTS["onsets"]
+_VOWELS = _LISTS["vowels"]
+_CODAS = ["", "", "", "", *_LISTS["codas"]]
 
-WORDS = (
-    "apt archive async atlas audio auth backup base bash batch beam bench binary bind block blue boot bridge buffer build bus byte bzip cache "
-    "calendar camera card cast cert chain chart check chrome clang class cli client clock cloud code color common compat compile config console "
-    "core cpu crypt curl cursor daemon data date debug decode default desktop device dialog dict diff disk dns doc docker draw driver dump edit "
-    "elf email emoji engine event exec expat extra fast ffi fetch file filter find firewall flow font fork format frame free fuse game gate git "
-    "glib gnome gold gpg grab graph grep group gtk guard gzip hash hex hook host html http icon idle image index info init inet input inotify "
-    "install ipc iso jack java jpeg json kernel key keyring lang layer ldap legacy lex lib light line link linux lite load locale lock log loop "
-    "lua lzma magic mail make man map mark math media mem menu merge mesh meta mime mini mirror mod monitor motd mount mouse mpi multi music "
-    "nano net news nginx node note notify npm null numa object odbc office open opt pack page pam panel paper parse part pass patch path pdf "
-    "perl photo php pin ping pipe pixel pkg plain plot plugin png point pool port post power print probe proc proto proxy pulse pure push "
-    "python query queue quick quota rack radio random raw rdf read redis regex relay remote repo rest ring rock route rpc rpm rsync ruby run "
-    "rust safe sample sane scan scheme screen script sdl search secure seed select sensor server session shadow shell shift signal simple site "
-    "slang smart smtp snap socket sound source spell split sql ssh ssl stack stat static storage stream string sudo swap sync sys table tag tar "
-    "task tcl tcp term test text theme thread tiff time tiny tls tool trace track tree tty tune udev udp unicode unit unix update url usb user "
-    "utf util uuid vault vector vga video view vim virtual vnc voice wave web wget wide widget window wire wood work wrap xattr xml xorg yacc "
-    "yaml zip zlib zone zstd"
-).split()
+WORDS = _LISTS["words"]
 
-SECTIONS = (
-    "admin cli-mono comm database debug devel doc editors education electronics embedded fonts games gnome gnu-r gnustep golang graphics "
-    "hamradio haskell httpd interpreters introspection java javascript kde kernel libdevel libs lisp localization mail math metapackages misc "
-    "net news ocaml oldlibs otherosfs perl php python ruby rust science shells sound tasks tex text utils vcs video web x11 xfce zope "
-    "non-free/utils contrib/net non-free/libs contrib/python non-free/doc universe/libs restricted/admin multiverse/games non-free-firmware/kernel"
-).split()
+SECTIONS = _LISTS["sections"]
 
-ARCHITECTURES = "amd64 all arm64 armhf i386 riscv64 ppc64el s390x mips64el any loong64 armel hppa".split()
+ARCHITECTURES = _LISTS["architectures"]
 _SUFFIXES = (
     "",
     "",
@@ -52,36 +37,10 @@ _SUFFIXES = (
     "-server",
     "-extra",
 )
-_PRODUCTS = (
-    "PAM Kerberos LDAP systemd Debian Linux GNOME KDE Apache PostgreSQL MySQL SQLite Docker Python Perl OpenSSL OpenSSH GnuPG Samba NFS NIS TCP/IP "
-    "DHCP DNS IPv6 USB UTF-8 ISO-8859-1 UNIX GRUB LVM RAID SSL TLS CUPS X11 Wayland Postfix Exim SMTP IMAP HTTP HTTPS API URL XML JSON PDF Java "
-    "Ubuntu Windows macOS Android GPG SELinux AppArmor cron syslog dpkg apt debconf sudo man-db libc Realm root mutt vim Emacs nginx VirtualBox"
-).split()
-_FOLDERS = (
-    "/etc",
-    "/etc/default",
-    "/usr/share/doc",
-    "/var/lib",
-    "/var/log",
-    "/usr/lib",
-    "/usr/bin",
-    "/etc/init.d",
-    "/home",
-    "/srv",
-    "/opt",
-    "/etc/pam.d",
-    "/var/cache",
-    "/usr/local/bin",
-    "/boot",
-    "/dev",
-    "/tmp",
-    "~/.config",
-)
-_VARIABLES = "package filename name user id path file version device gecos kernel dir host home shell service group database module".split()
-_FIRST = (
-    "Ana Björn Chen Dmitri Elena Farid Giulia Hannah Ivan Jürgen Kaoru Liam Marta Niels Olga Pedro Qing Rosa Sven Tomasz Ulla Vera Wei Xavier "
-    "Yusuf Zoë Andrés Bea Colin David Emil François Guillem Helmut Ian Josh Klaus Luca Matthias Noor Ondřej Paul Raphaël Simon Thomas Utkarsh"
-).split()
+_PRODUCTS = _LISTS["products"]
+_FOLDERS = _LISTS["folders"]
+_VARIABLES = _LISTS["variables"]
+_FIRST = _LISTS["first"]
 
 
 def chance(rng: random.Random, share: float) -> bool:
@@ -113,7 +72,8 @@ def package_name(rng: random.Random) -> str:
     if shape <= 2:  # noqa: PLR2004  # three shapes of eight
         return f"lib{stem}{number}{rng.choice(_SUFFIXES)}"
     if shape == 3:  # noqa: PLR2004  # one shape
-        return f"{rng.choice(['python3', 'golang', 'ruby', 'node', 'fonts', 'gir1.2', 'r-cran', 'php', 'libghc', 'linux'])}-{stem}"
+        realm = rng.choice(["python3", "golang", "ruby", "node", "fonts", "gir1.2", "r-cran", "php", "libghc", "linux"])
+        return f"{realm}-{stem}"
     return f"{stem}{number if chance(rng, 0.3) else ''}{rng.choice(_SUFFIXES)}".removesuffix(".")
 
 
@@ -169,8 +129,13 @@ def maintainer(rng: random.Random) -> str:
     """Make up a maintainer or a team with an address."""
     if chance(rng, 0.45):
         topic = word(rng)
-        who = f"{rng.choice(['Debian', 'Ubuntu', syllables(rng, 2).capitalize()])} {topic.capitalize()} {rng.choice(['Maintainers', 'Team', 'Group'])}"
-        return f"{who} <{rng.choice(['pkg-', 'team+', 'debian-', ''])}{topic}@{rng.choice(['lists', 'tracker', 'alioth'])}.{word(rng)}.org>"
+        kind, house = (
+            rng.choice(["Maintainers", "Team", "Group"]),
+            rng.choice(["Debian", "Ubuntu", syllables(rng, 2).title()]),
+        )
+        who = f"{house} {topic.capitalize()} {kind}"
+        team, host = rng.choice(["pkg-", "team+", "debian-", ""]), rng.choice(["lists", "tracker", "alioth"])
+        return f"{who} <{team}{topic}@{host}.{word(rng)}.org>"
     name = person(rng)
     login = rng.choice([name.split()[0], name.replace(" ", "."), syllables(rng, 2)]).lower()
     return f"{name} <{login}@{word(rng)}.{rng.choice(['org', 'net', 'com', 'de', 'io', 'fr'])}>"

@@ -15,7 +15,7 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 @cache
 def sentences(name: str, split: Split) -> tuple[str, ...]:
-    """Read the sentences of `NAME.txt` beside this module; whole lines are held out. Word lines (`= ...`) are left out."""
+    """Read the sentences of `NAME.txt`, without word lines (`= ...`); whole lines are held out."""
     lines = (_HERE / f"{name}.txt").read_text(encoding="utf-8").split("\n")
     kept = [line for line in lines if line.strip() and not line.startswith(("=", "#"))]
     return held_out(kept)[split == "held_out"]

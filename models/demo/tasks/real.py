@@ -1,7 +1,7 @@
 """Real texts of this machine with their truth: for scoring only, never for training.
 
-Debian's translated questions tell the language, files tell their kind, and the package database holds records. Python's modules and headers
-count only from n to z: training saw a to m. Whatever is missing on a machine is left out.
+Debian's translated questions tell the language, files tell their kind, and the package database holds records.
+Python's modules and headers count only from n to z: training saw a to m. Whatever is missing on a machine is left out.
 """
 
 import json
@@ -22,7 +22,8 @@ from tasks.sorting_prompts import demo_prompt
 _INFO = Path("/var/lib/dpkg/info")
 _STATUS = Path("/var/lib/dpkg/status")
 _FILES_MAX = 400
-_CODES = dict(zip("en de fr es it pt nl sv da pl cs tr ru ja ko zh".split(), language.DEMO_LABELS, strict=True))
+_SHORT = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl", "cs", "tr", "ru", "ja", "ko", "zh")
+_CODES = dict(zip(_SHORT, language.DEMO_LABELS, strict=True))
 _QUESTION = re.compile(r"^Description(?:-([a-z]{2})(?:_[A-Z]{2})?\.UTF-8)?: (.+(?:\n .*)*)", re.MULTILINE)
 
 

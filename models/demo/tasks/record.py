@@ -92,7 +92,7 @@ def _facts(rng: random.Random) -> Facts:
         "priority": rng.choice(("optional", "optional", "optional", "required", "important", "standard", "extra")),
         "size": rng.choice((rng.randint(10, 99), rng.randint(100, 9999), rng.randint(10000, 400000))),
         "source": name.removeprefix("lib").split("-")[0] if chance(rng, 0.4) else package_name(rng),
-        "homepage": f"https://{rng.choice(['www.', '', 'git.'])}{word(rng)}.{rng.choice(['org', 'io', 'net', 'com'])}/{rng.choice(['', word(rng), name])}",
+        "homepage": f"https://{rng.choice(['www.', ''])}{word(rng)}.{rng.choice(['org', 'io', 'net'])}/{word(rng)}",
         "summary": synopsis(rng),
     }
 
@@ -183,7 +183,8 @@ def _pairs(rng: random.Random, facts: Facts) -> tuple[str, Sequence[str]]:
     look = rng.choice(
         ["{k} = {v}", "{k}={v}", "{k}: {v}", "- {k}: {v}", "{k:<14}{v}", "* {k}: {v}", '{k} = "{v}"', "{k}\t{v}"]
     )
-    style = rng.choice([str, str.capitalize, str.upper])
+    styles: tuple[Callable[[str], str], ...] = (str.lower, str.capitalize, str.upper)
+    style = rng.choice(styles)
     lines = [look.format(k=style(field), v=facts[field]) for field in fields]
     if chance(rng, 0.3):
         lines.insert(0, rng.choice(["[package]", "[metadata]", "---", "# package", "package:"]))
