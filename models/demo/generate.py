@@ -1,4 +1,4 @@
-"""The mix of examples that the demo model learns from: every task by its weight, endless, the same for the same seed."""
+"""The mix of examples that the demo model learns from: every task by its weight, the same for the same seed."""
 
 import argparse
 import json

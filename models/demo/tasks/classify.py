@@ -20,6 +20,8 @@ from tasks.wording import polite, varied
 Labels = Mapping[str, str]
 TONES = pools("tones")
 TOPICS = {title: words for title, words in sections("topics").items() if title not in {"aliases", "frame"}}
+URGENCY = frozenset({"critical", "high", "medium", "low"})
+ISSUES = Pool([line for key in ("billing", "shipping", "returns", "accounts", "hr") for line in sections("route")[key]])
 FRAMES = Pool(sections("topics")["frame"])
 ALIASES = {key: values.split(",") for key, values in (entry.split("=") for entry in sections("topics")["aliases"])}
 SLOT = re.compile(r"\{(\w+)\}")
@@ -42,8 +44,20 @@ class Dimension:
     """Write a text of a class."""
 
 
+def urgent_text(rng: random.Random, split: Split, kind: str) -> str:
+    """Write what is wanted, which says nothing about how soon, and how soon."""
+    wanted = ISSUES.pick(rng, split)
+    soon = TONES[f"{kind} marker"].pick(rng, split)
+    pair = [SLOT.sub(lambda found: str(DRAWS[found[1]](rng, split)), part) for part in (wanted, soon)]
+    if chance(rng, 0.3):
+        pair.reverse()
+    return rng.choice((", ", ". ", ". ", " - ", "! ")).join(part.rstrip(".") for part in pair)
+
+
 def tone_text(rng: random.Random, split: Split, kind: str) -> str:
     """Write one of the short texts of a class, sometimes two."""
+    if kind in URGENCY and chance(rng, 0.5):
+        return varied(rng, urgent_text(rng, split, kind))
     count = 2 if chance(rng, 0.25) else 1
     parts = []
     for _ in range(count):

@@ -25,7 +25,7 @@ def sections(name: str) -> dict[str, tuple[str, ...]]:
         if line.startswith("[") and line.endswith("]"):
             parted = line.endswith(" |]")
             title = line.strip("[]| ")
-            found[title] = []
+            found.setdefault(title, [])
         else:
             entries = [entry.strip() for entry in line.split("|")] if parted else [line]
             found[title] += [entry.replace("\\n", "\n") for entry in entries if entry]
