@@ -173,7 +173,7 @@ def _split_words(language: str, text: str) -> list[str]:
 
 def _prose(rng: random.Random, language: str, split: Split) -> str:
     forms = sentences(f"languages/{language.lower()}", split)
-    return _joiner(language).join(expand(rng, rng.choice(forms)) for _ in range(rng.choice([1, 1, 2, 3, 4, 6])))
+    return _joiner(language).join(expand(rng, rng.choice(forms)) for _ in range(rng.choice([1, 1, 2, 3, 4, 6, 8])))
 
 
 def _made_up(rng: random.Random, language: str) -> str:
@@ -241,7 +241,7 @@ def passage(rng: random.Random, language: str, split: Split) -> str:
             text = text.upper()
         elif chance(rng, 0.06):
             text = text.lower()
-        text = cut(text, rng.choice([100, 200, 300, 400, 500, TEXT_BYTES_MAX])).rstrip()
+        text = cut(text, rng.choice([120, 200, 300, 400, TEXT_BYTES_MAX, TEXT_BYTES_MAX])).rstrip()
         if sum(letter.isalpha() for letter in text) >= (5 if language in _UNSPACED else 12):
             return text
 
