@@ -15,6 +15,7 @@ MAKERS: dict[str, Make] = {task: make for module in MODULES for task, make in mo
 WEIGHTS: dict[str, float] = {
     "classify": 16,
     "verdict": 4,
+    "unlisted": 1.5,
     "route": 9,
     "extract": 14,
     "tool-call": 9,

@@ -362,6 +362,21 @@ def instruction(rng: random.Random, split: Split, dimension: Dimension) -> str:
     return polite(rng, split, varied(rng, asked)) if asked else ""
 
 
+def unlisted(rng: random.Random, split: Split) -> Example:
+    """Name no labels: the usual three words answer for a sentiment, a sentence of one word for a question."""
+    if chance(rng, 0.5):
+        question, truth, text = judged(rng, split)
+        return Example(
+            task="unlisted",
+            messages=laid_out(rng, split, polite(rng, split, question), "", text),
+            answer=says("Yes." if truth else "No."),
+        )
+    truth = rng.choice(("positive", "negative", "neutral"))
+    asked = ABOUT.pick(rng, split).format(target="sentiment", noun=rng.choice(DIMENSIONS["sentiment"].nouns))
+    messages = laid_out(rng, split, polite(rng, split, asked), "", sentiment_text(rng, split, truth))
+    return Example(task="unlisted", messages=messages, answer=says(truth))
+
+
 def classify(rng: random.Random, split: Split) -> Example:
     """Ask for one of the labels named, in words that mean something or in synthetic ones that the prompt explains."""
     kind = rng.choice(KINDS)
@@ -382,8 +397,8 @@ def classify(rng: random.Random, split: Split) -> Example:
     return Example(task="classify", messages=messages, answer=says(shown[truth]))
 
 
-def verdict(rng: random.Random, split: Split) -> Example:
-    """Ask whether a text is of a class."""
+def judged(rng: random.Random, split: Split) -> tuple[str, bool, str]:
+    """Write a text, a question whether it is of a class, and whether it is."""
     kind = rng.choice(KINDS)
     dimension = DIMENSIONS[kind]
     classes = list(topic_labels(rng, split) if kind == "topic" else dimension.sets.pick(rng, split))
@@ -392,13 +407,18 @@ def verdict(rng: random.Random, split: Split) -> Example:
     truth, asked = rng.choice(classes), rng.choice(classes)
     if chance(rng, 0.4):
         asked = truth
-    yes, no = VERDICTS.pick(rng, split)
-    words = [yes, no] if chance(rng, 0.7) else [no, yes]
     meaning = rng.choice(dimension.meanings[asked])
     question = ASKED.pick(rng, split).format(noun=rng.choice(dimension.nouns), meaning=meaning)
-    text = dimension.write(rng, split, truth)
-    messages = laid_out(rng, split, varied(rng, question), named(rng, split, words), text)
-    return Example(task="verdict", messages=messages, answer=says(yes if truth == asked else no))
+    return question, truth == asked, dimension.write(rng, split, truth)
 
 
-MAKERS: dict[str, Make] = {"classify": classify, "verdict": verdict}
+def verdict(rng: random.Random, split: Split) -> Example:
+    """Ask whether a text is of a class."""
+    question, truth, text = judged(rng, split)
+    yes, no = VERDICTS.pick(rng, split)
+    listing = named(rng, split, [yes, no] if chance(rng, 0.7) else [no, yes])
+    messages = laid_out(rng, split, varied(rng, question), listing, text)
+    return Example(task="verdict", messages=messages, answer=says(yes if truth else no))
+
+
+MAKERS: dict[str, Make] = {"classify": classify, "verdict": verdict, "unlisted": unlisted}

@@ -152,6 +152,19 @@ def asked_as_schema(rng: random.Random, wanted: dict[str, Value | None]) -> str:
     return dumps(schema, ensure_ascii=False, indent=2 if chance(rng, 0.15) else None)
 
 
+def typed(rng: random.Random, wanted: dict[str, Value | None]) -> str:
+    """Name the fields with their types, as a list or as a form to be filled in."""
+    number, text = rng.choice((("number", "string"), ("int", "str"), ("a number", "text"), ("number", "text")))
+    types = {key: number if isinstance(value, (int, float)) else text for key, value in wanted.items()}
+    style = rng.randrange(4)
+    if style == 0:
+        return dumps(types, ensure_ascii=False)
+    if style == 1:
+        return "{" + ", ".join(f'"{key}": ...' for key in types) + "}"
+    mark, end = (" (", ")") if style <= 2 else (": ", "")  # noqa: PLR2004  # four looks
+    return ", ".join(f"{key}{mark}{kind}{end}" for key, kind in types.items())
+
+
 def keys_named(rng: random.Random, keys: list[str]) -> str:
     """Name the fields that are asked for."""
     style = rng.randrange(9)
@@ -186,7 +199,11 @@ def laid_out(rng: random.Random, split: Split, wanted: dict[str, Value | None], 
     if chance(rng, 0.2):
         ask = LISTS["schema"].pick(rng, split).replace("{s}", asked_as_schema(rng, wanted))
     else:
-        ask = LISTS["ask"].pick(rng, split).replace("{k}", keys_named(rng, keys))
+        ask = (
+            LISTS["ask"]
+            .pick(rng, split)
+            .replace("{k}", keys_named(rng, keys) if chance(rng, 0.8) else typed(rng, wanted))
+        )
     if None in wanted.values():
         ask += rng.choice(MISSING)
     ask = polite(rng, split, ask)

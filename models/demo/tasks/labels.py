@@ -180,7 +180,7 @@ def explained(rng: random.Random, split: Split, meanings: Mapping[str, str]) -> 
 def laid_out(rng: random.Random, split: Split, instruction: str, labels: str, text: str) -> tuple[Message, ...]:
     """Put instruction, labels and text into a system prompt and a user's turn, in one of many orders."""
     ending = ENDINGS.pick(rng, split)
-    style = rng.randrange(10)
+    style = rng.randrange(10) if instruction and labels else 9
     if style == 0:
         return system(joined(rng, [instruction, labels, ending])), user(text)
     if style == 1:

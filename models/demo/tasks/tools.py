@@ -221,14 +221,24 @@ def reworded(rng: random.Random, ask: str, arguments: Mapping[str, Value]) -> st
 def tool_call(rng: random.Random, split: Split) -> Example:
     """Ask what needs one of the tools offered."""
     chosen = offer(rng, split)
-    ask = reworded(rng, chosen.ask, chosen.arguments)
-    return Example(
-        task="tool-call",
-        messages=opened(rng, split, ask),
-        answer=calls(chosen.name, chosen.arguments),
-        tools=offered(rng, split, chosen),
-        check="tool",
-    )
+    tools = offered(rng, split, chosen)
+    messages = opened(rng, split, reworded(rng, chosen.ask, chosen.arguments))
+    if chance(rng, 0.1):
+        earlier = offer(rng, split)
+        if earlier.name not in {tool["function"]["name"] for tool in tools} and chosen.kind not in SOLE:
+            tools = (*tools, earlier.tool)
+            result, said = rng.choice(RESULTS)(rng, split, earlier.kind)
+            messages = (*messages[:-1], user(earlier.ask), *exchange(rng, earlier, result), says(said), messages[-1])
+    answer = calls(chosen.name, chosen.arguments)
+    return Example(task="tool-call", messages=messages, answer=answer, tools=tools, check="tool")
+
+
+def exchange(rng: random.Random, asked: Offer, result: str) -> tuple[Message, Message]:
+    """Make the call of a tool and what it handed back."""
+    number = f"call_{coined(rng, 2)}"
+    called = calls(asked.name, asked.arguments)
+    calling = {**called, "tool_calls": [{"id": number, **called["tool_calls"][0]}]}
+    return calling, {"role": "tool", "tool_call_id": number, "content": result}
 
 
 def enumerated(parts: list[str]) -> str:
@@ -331,11 +341,7 @@ def tool_answer(rng: random.Random, split: Split) -> Example:
         result, said = weather_result(rng, split, chosen.place)
     else:
         result, said = rng.choice(RESULTS)(rng, split, chosen.kind)
-    number = f"call_{coined(rng, 2)}"
-    asked = calls(chosen.name, chosen.arguments)
-    calling = {**asked, "tool_calls": [{"id": number, **asked["tool_calls"][0]}]}
-    handed = {"role": "tool", "tool_call_id": number, "content": result}
-    messages = (*opened(rng, split, chosen.ask), calling, handed)
+    messages = (*opened(rng, split, chosen.ask), *exchange(rng, chosen, result))
     return Example(task="tool-answer", messages=messages, answer=says(said), tools=offered(rng, split, chosen))
 
 
