@@ -20,6 +20,7 @@ from slackwater.config import (
     Settings,
     SimulatedBackendSettings,
     backend_api_key,
+    backends,
     load,
     load_pepper,
     with_engines,
@@ -493,6 +494,18 @@ def test_docs_settings_md_lists_every_key_as_it_is(title: str, rows: str) -> Non
     text = DOCS.read_text()
     assert f"`{title}`" in text
     assert rows in text
+
+
+@pytest.mark.parametrize("page", ["settings.md", "local-models.md"])
+def test_every_configuration_in_the_documentation_loads(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands there, but for the model files, which nobody has."""
+    monkeypatch.setattr(backends, "existing", lambda path: path)
+    examples = re.findall(r"```toml\n(.*?)```", DOCS.with_name(page).read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        load(written(tmp_path, example), {})
 
 
 def test_every_key_of_every_model_is_described() -> None:

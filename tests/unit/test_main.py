@@ -6,13 +6,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 import structlog
 
-from slackwater.config import Settings, load
+from slackwater.config import Settings, load, with_stand_in
 from slackwater.main import serve
 from slackwater.store import Store, StoreFailedError
+from support.gguf import tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,37 @@ async def test_a_server_starts_and_stops_on_a_signal(tmp_path: Path) -> None:
     assert first is not None
     assert first.startswith("slw_")
     assert second is None
+
+
+async def test_a_toy_that_stands_in_answers_under_any_name_and_is_named_by_every_answer(tmp_path: Path) -> None:
+    """A real server with a real engine: the answer has the client's model name, its header the toy's."""
+    toy = tiny_model(tmp_path / "toy.gguf")
+    nothing = load(None, {}, {"server": {"port": 0}, "storage": {"data_dir": tmp_path / "data"}})
+    count = {"model": "claude-x", "messages": [{"role": "user", "content": "Hi"}]}
+    body = {**count, "max_tokens": 4}
+    told: dict[str, tuple[str | None, dict[str, Any]]] = {}
+
+    def call(url: str, key: str) -> None:
+        headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        with httpx2.Client(base_url=url, headers=headers, timeout=30) as client:
+            for path, content in (("/v1/messages", body), ("/v1/messages/count_tokens", count), ("/v1/models", None)):
+                answer = client.get(path) if content is None else client.post(path, json=content)
+                assert answer.status_code == 200, answer.text
+                told[path] = (answer.headers.get("slackwater-stand-in"), answer.json())
+
+    def ready(url: str, key: str | None) -> None:
+        calling = asyncio.get_running_loop().run_in_executor(None, call, url, key)
+        calling.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+
+    async with asyncio.timeout(60):
+        await serve(with_stand_in(nothing, "toy-demo", toy, "toy-demo (toy)"), on_ready=ready)
+    named, message = told["/v1/messages"]
+    assert (named, message["model"]) == ("toy-demo", "claude-x")
+    assert told["/v1/messages/count_tokens"][0] == "toy-demo"
+    named, models = told["/v1/models"]
+    (model,) = models["data"]
+    assert (named, model["id"], model["display_name"]) == (None, "toy-demo", "toy-demo (toy)")
+    assert model["max_input_tokens"] == 2048
 
 
 async def test_a_server_whose_storage_failed_ends_with_the_error(

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+import structlog
+
 from slackwater.backends import AnthropicBackend, OpenAIBackend, options_for
 from slackwater.backends.llamacpp import Engine, LocalEngines, LocalModel
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
@@ -27,6 +29,7 @@ from slackwater.flow.gate import Gate
 from slackwater.ports import Backend
 
 _MIB = 2**20
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,9 @@ async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource
             for one in settings.backends
             if isinstance(one, LlamaCppBackendSettings)
         }
+        for engine in engines.values():
+            if engine.refusal is not None:
+                _log.error("a local model cannot be used", backend=engine.name, error=engine.refusal)
         backends: dict[str, Backend] = {}
         for one in settings.backends:
             backends[one.name] = _backend(one, engines, clock, ids)
