@@ -130,7 +130,8 @@ def _real_kind(rng: random.Random) -> Example:
 
 def _real_record(rng: random.Random) -> Example:
     stanza = rng.choice(_records())
-    fields = dict(re.findall(r"^(Package|Version|Section): (.+)$", cut(stanza, record.TEXT_BYTES_MAX), re.MULTILINE))
+    whole_lines = cut(stanza, record.TEXT_BYTES_MAX).rpartition("\n")[0]
+    fields = dict(re.findall(r"^(Package|Version|Section): (.+)$", whole_lines, re.MULTILINE))
     if len(fields) < 3:  # noqa: PLR2004  # the three that are asked
         return _real_record(rng)
     answer = {"name": fields["Package"], "version": fields["Version"], "section": fields["Section"]}
