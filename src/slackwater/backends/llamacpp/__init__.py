@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from slackwater.backends.llamacpp.engines import Engine, LocalEngines, Running
+from slackwater.backends.llamacpp.engine import Engine, Running
+from slackwater.backends.llamacpp.engines import LocalEngines
 from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, fit
 from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf
 from slackwater.backends.llamacpp.machine import Machine, this_machine, why_not

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from slackwater.backends.llamacpp.engines import Engine, Running
+from slackwater.backends.llamacpp.engine import Engine, Running
 from slackwater.backends.message import NewId
 from slackwater.backends.openai import OpenAIBackend, options_for
 from slackwater.ports import Call

@@ -12,6 +12,8 @@ from slackwater.backends.llamacpp.gguf import GGUF
 AGAIN: Final = "download it again"
 NEWER: Final = "a newer engine may: pip install --upgrade 'slackwater[local]'"
 CAUSE_CHARACTERS_MAX: Final = 300
+CRASHES: Final = 3
+"""An engine that crashes so often while it loads a file does so because of the file."""
 
 _PREFIX: Final = re.compile(r"^(?:[\d.]+ )?[EW] +(?:srv|cmn|slot|que|cli)? *[\w:()~]*: ?")
 _ERROR_LINES: Final = (
@@ -36,19 +38,19 @@ class Failure:
 
     sentence: str
     """For people; starts with the path of the file that is to blame."""
-    lasting: bool
-    """True when the same files will fail again, so that it is not tried before they change."""
+    tries: int | None
+    """After so many in a row the model is not tried again before its files change; None: it always is."""
 
 
 def of_failed_start(model: LocalModel, gguf: GGUF, answer: Mapping[str, Any], log: str, status: int | None) -> Failure:
     """Explain why a child did not get ready, from its answer, its log and how it ended."""
     match answer.get("kind"):
         case "import":
-            return Failure(sentence=f"The engine cannot be loaded: {_clean(str(answer.get('failed')))}.", lasting=True)
+            return Failure(sentence=f"The engine cannot be loaded: {_clean(str(answer.get('failed')))}.", tries=1)
         case "damaged":
             return _lasting(f"{model.path} has damaged weights: what it generates are no numbers; {AGAIN}.")
         case "slow":
-            return Failure(sentence=f"{model.path} was not loaded: {answer.get('failed')}.", lasting=False)
+            return Failure(sentence=f"{model.path} was not loaded: {answer.get('failed')}.", tries=CRASHES)
         case "smoke":
             said = _clean(str(answer.get("failed")))
             return _lasting(f"{model.path} was loaded but could not generate its first tokens: {said}.")
@@ -67,7 +69,7 @@ def of_end(status: int, log: str) -> str:
 
 def _of_refusal(model: LocalModel, gguf: GGUF, log: str) -> Failure:
     if _MEMORY.search(log):
-        return Failure(sentence=f"{model.path} was not loaded: there was not enough memory for it.", lasting=False)
+        return Failure(sentence=f"{model.path} was not loaded: there was not enough memory for it.", tries=None)
     if model.mmproj is not None and _PROJECTOR.search(log):
         cause = _cause(log) or "the engine refused it"
         return _lasting(f"{model.mmproj} cannot be used as projector (mmproj) with {model.path}: {cause}.")
@@ -90,18 +92,18 @@ def _of_crash(model: LocalModel, log: str, status: int | None) -> Failure:
     ended = status if status is not None else 0
     if ended == -signal.SIGKILL:
         sentence = f"{model.path} was not loaded: the engine was killed meanwhile, most likely for want of memory."
-        return Failure(sentence=sentence, lasting=False)
+        return Failure(sentence=sentence, tries=None)
     if ended == -signal.SIGILL:
         return _lasting(
             "The engine does not run on this processor: it uses instructions that the processor does not have."
         )
     return Failure(
-        sentence=f"{model.path} makes the engine crash while it is loaded: {of_end(ended, log)}.", lasting=False
+        sentence=f"{model.path} makes the engine crash while it is loaded: {of_end(ended, log)}.", tries=CRASHES
     )
 
 
 def _lasting(sentence: str) -> Failure:
-    return Failure(sentence=sentence, lasting=True)
+    return Failure(sentence=sentence, tries=1)
 
 
 def _cause(log: str) -> str:

@@ -5,57 +5,21 @@ had its turn takes no new calls, so that two models which do not fit together ta
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import structlog
-
-from slackwater.backends.llamacpp import causes
-from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, budget_bytes, fit, readable
-from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf, read_projector
-from slackwater.backends.llamacpp.machine import this_machine, why_not
-from slackwater.backends.llamacpp.process import EngineProcess, Plan, StartFailedError
-from slackwater.domain.errors import APIError, BackendAwayError
+from slackwater.backends.llamacpp.engine import Engine
+from slackwater.backends.llamacpp.fitting import Fit, LocalModel, budget_bytes, fit, readable
+from slackwater.backends.llamacpp.gguf import GGUF
+from slackwater.backends.llamacpp.machine import this_machine
+from slackwater.domain.errors import BackendAwayError
 from slackwater.ports import Clock
 
-BACKOFF_SECONDS: Final = 0.1
-BACKOFF_SECONDS_MAX: Final = 30.0
-HEALTHY_SECONDS: Final = 60.0
-"""A child that lived so long starts the count of failures anew when it ends."""
-PATIENCE_SECONDS: Final = 1.0
-"""A back-off that is over so soon is waited for; a longer one sends the work away."""
 TURN_SECONDS: Final = 30.0
 """How long a model in use keeps its memory before it gives way to one that waits."""
 ROOM_SECONDS: Final = 5.0
 """How long a call waits for memory before its work is sent away to try again later."""
 WANTED_SECONDS: Final = 20.0
 """How long a model that was sent away for want of memory still makes others give way."""
-
-_log = structlog.get_logger(__name__)
-
-Stamp = tuple[tuple[int, int], ...]
-"""Size and time of change of a model's files: what must differ before a refused model is tried anew."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Running:
-    """A model that answers now."""
-
-    url: str
-    """`http://127.0.0.1:PORT`."""
-    api_key: str
-    """Made for this start of the child."""
-    context_tokens: int
-    """Prompt and answer of one request together."""
-    control_tokens: tuple[str, ...]
-    """Texts that the model's tokenizer takes for control tokens wherever they stand."""
-    vision: bool
-    """Whether it takes images."""
-    generation: int
-    """Grows with every start of the child."""
 
 
 class LocalEngines:
@@ -72,7 +36,7 @@ class LocalEngines:
         self._wanted: dict[Engine, float] = {}
         """Models that lack memory, and until when they are taken to."""
 
-    def add(self, model: LocalModel) -> "Engine":
+    def add(self, model: LocalModel) -> Engine:
         """Take a model on. Its files are looked at, nothing is started."""
         engine = Engine(model, self, self._clock)
         self._engines.append(engine)
@@ -91,14 +55,14 @@ class LocalEngines:
         """How long an unused model keeps its memory; 0: for ever."""
         return self._idle_seconds
 
-    def must_give_way(self, engine: "Engine") -> bool:
+    def must_give_way(self, engine: Engine) -> bool:
         """Whether a model had its turn and another one waits for memory."""
         now = self._clock.monotonic()
-        return (
-            any(until > now for other, until in self._wanted.items() if other is not engine) and engine.turn_is_over()
+        return any(until > now for other, until in self._wanted.items() if other is not engine) and engine.has_run_for(
+            TURN_SECONDS
         )
 
-    async def make_room(self, engine: "Engine", needed_bytes: int) -> None:
+    async def make_room(self, engine: Engine, needed_bytes: int) -> None:
         """Reserve memory for a model, ending unused ones, the longest unused first.
 
         Raises BackendAwayError when those that are in use leave none.
@@ -124,252 +88,3 @@ class LocalEngines:
         if self._wanted:
             async with self._freed:
                 self._freed.notify_all()
-
-
-class Engine:
-    """One model; its child runs while it is needed."""
-
-    def __init__(self, model: LocalModel, engines: LocalEngines, clock: Clock) -> None:
-        self.name = model.name
-        self.reserved_bytes = 0
-        """Memory that is set aside for it; 0 while no child runs."""
-        self.used_at = clock.monotonic()
-        """When its last user left."""
-        self._model = model
-        self._engines = engines
-        self._clock = clock
-        self._gguf: GGUF | None = None
-        self._fit: Fit | None = None
-        self._refusal: str | None = None
-        self._stamp: Stamp = ()
-        self._users = 0
-        self._process: EngineProcess | None = None
-        self._running: Running | None = None
-        self._starting: asyncio.Task[Running] | None = None
-        self._changing = asyncio.Lock()
-        """Held while a child starts or ends, so that memory is not given away twice."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._started_at = 0.0
-        self._generation = 0
-        self._failures = 0
-        self._not_before = 0.0
-        self._closed = False
-        self._look()
-
-    @property
-    def slots(self) -> int:
-        """Requests of batches that it generates at once; 1 for a file that cannot be used."""
-        return self._fit.slots if self._fit is not None else 1
-
-    @property
-    def gguf(self) -> GGUF | None:
-        """What the file says about itself; None when it cannot be read."""
-        return self._gguf
-
-    @property
-    def fit(self) -> Fit | None:
-        """How it runs here; None when it cannot."""
-        return self._fit
-
-    @property
-    def model(self) -> LocalModel:
-        """What the configuration says."""
-        return self._model
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the model cannot be used as it is, in one sentence; None as far as nothing is known against it."""
-        return self._refusal
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether a child runs that nobody uses."""
-        return self._process is not None and self._users == 0
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Running]:
-        """Have the model answer while the block runs; its child is started when there is none.
-
-        Raises APIError with one sentence for people when the model can never be loaded as it is, and BackendAwayError
-        when it cannot be right now.
-        """
-        self._users += 1
-        try:
-            yield await self._ready()
-        finally:
-            self._users -= 1
-            if self._users == 0:
-                self.used_at = self._clock.monotonic()
-                await self._left_alone()
-
-    def turn_is_over(self) -> bool:
-        """Whether it has run for so long that another model may have its memory."""
-        return self._process is not None and self._clock.monotonic() - self._started_at >= TURN_SECONDS
-
-    async def stop(self, why: str) -> None:
-        """End the child; the next call starts another."""
-        process, self._process, self._running = self._process, None, None
-        if process is None:
-            return
-        async with self._changing:
-            _log.info("a local model is unloaded", backend=self.name, why=why)
-            try:
-                await process.stop()
-            finally:
-                self.reserved_bytes = 0
-
-    async def close(self) -> None:
-        """End the child for good."""
-        self._closed = True
-        for task in [*self._tasks, *([self._starting] if self._starting else [])]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *([self._starting] if self._starting else []), return_exceptions=True)
-        await self.stop("the server ends")
-
-    async def _ready(self) -> Running:
-        if self._running is not None and not self._engines.must_give_way(self):
-            return self._running
-        if self._running is not None:
-            raise BackendAwayError(f"{self.name} gives its memory to a model that waits for it")
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-            self._starting.add_done_callback(self._start_ended)
-        return await asyncio.shield(self._starting)
-
-    def _start_ended(self, starting: asyncio.Task[Running]) -> None:
-        self._starting = None
-        if not starting.cancelled():
-            starting.exception()  # whoever waited has it; when nobody did, it is in the log
-
-    async def _start(self) -> Running:
-        if self._closed:
-            raise BackendAwayError(f"{self.name} is being closed")
-        await self._back_off()
-        plan = await self._plan()
-        began = self._clock.monotonic()
-        async with self._changing:
-            await self._engines.make_room(self, plan.fit.memory_bytes)
-            try:
-                process = await EngineProcess.start(plan)
-            except BaseException as error:
-                self.reserved_bytes = 0
-                if isinstance(error, StartFailedError):
-                    raise self._not_started(error) from None
-                raise
-            return self._started(plan, process, began)
-
-    def _started(self, plan: Plan, process: EngineProcess, began: float) -> Running:
-        self._started_at = self.used_at = self._clock.monotonic()
-        self._generation += 1
-        self._process = process
-        self._running = Running(
-            url=process.url,
-            api_key=process.api_key,
-            context_tokens=plan.fit.context_tokens,
-            control_tokens=plan.gguf.control_tokens,
-            vision=self._model.mmproj is not None,
-            generation=self._generation,
-        )
-        self._keep(self._watch(process))
-        _log.info(
-            "a local model is loaded",
-            backend=self.name,
-            path=str(self._model.path),
-            seconds=round(self._started_at - began, 3),
-            slots=plan.fit.slots,
-            context_tokens=plan.fit.context_tokens,
-            threads=plan.fit.threads,
-            memory_mib=plan.fit.memory_bytes >> 20,
-        )
-        return self._running
-
-    def _not_started(self, error: StartFailedError) -> Exception:
-        _log.error("a local model cannot be loaded", backend=self.name, error=str(error))
-        if error.failure.lasting:
-            self._refusal = error.failure.sentence
-            return APIError(self._refusal, should_retry=False)
-        return self._failed(error.failure.sentence)
-
-    def _failed(self, reason: str) -> BackendAwayError:
-        """Count a failure; the next start waits twice as long."""
-        wait = min(BACKOFF_SECONDS * 2**self._failures, BACKOFF_SECONDS_MAX)
-        self._failures += 1
-        self._not_before = self._clock.monotonic() + wait
-        return BackendAwayError(reason, retry_after_seconds=wait)
-
-    async def _back_off(self) -> None:
-        wait = self._not_before - self._clock.monotonic()
-        if wait > PATIENCE_SECONDS:
-            raise BackendAwayError(f"{self.name} failed and is started again later", retry_after_seconds=wait)
-        if wait > 0:
-            await self._clock.sleep(wait)
-
-    async def _plan(self) -> Plan:
-        """Look at the files and the machine again where that can change anything. Raises APIError."""
-        if self._refusal is not None or self._stamp != await asyncio.to_thread(_stamp, self._model):
-            await asyncio.to_thread(self._look)
-        refusal = self._refusal or await asyncio.to_thread(why_not)
-        if refusal is not None or self._gguf is None or self._fit is None:
-            raise APIError(refusal, should_retry=False)
-        return Plan(model=self._model, gguf=self._gguf, fit=self._fit)
-
-    def _look(self) -> None:
-        """Read the files' headers, unless they are the ones that were refused."""
-        stamp = _stamp(self._model)
-        if self._refusal is not None and stamp == self._stamp:
-            return
-        self._stamp = stamp
-        self._gguf = self._fit = self._refusal = None
-        try:
-            self._gguf = read_gguf(self._model.path)
-            if self._model.mmproj is not None:
-                read_projector(self._model.mmproj)
-            self._fit = self._engines.fit(self._gguf, self._model)
-        except (GGUFError, CannotFitError) as error:
-            self._refusal = str(error)
-
-    async def _watch(self, process: EngineProcess) -> None:
-        """Note the end of a child that nobody asked for."""
-        status = await process.ended()
-        if self._process is not process:
-            return
-        self._process = self._running = None
-        self.reserved_bytes = 0
-        if self._clock.monotonic() - self._started_at >= HEALTHY_SECONDS:
-            self._failures = 0
-        away = self._failed(causes.of_end(status, process.log()))
-        _log.error("a local model's engine ended", backend=self.name, why=away.reason)
-        await self._engines.something_freed()
-
-    async def _left_alone(self) -> None:
-        await self._engines.something_freed()
-        if self._engines.idle_seconds > 0 and self._process is not None and not self._closed:
-            self._keep(self._stop_when_idle(self._process))
-
-    async def _stop_when_idle(self, process: EngineProcess) -> None:
-        wait = self._engines.idle_seconds
-        while wait > 0:
-            await self._clock.sleep(wait)
-            if not self.is_idle or self._process is not process:
-                return
-            wait = self.used_at + self._engines.idle_seconds - self._clock.monotonic()
-        await self.stop("nobody used it")
-        await self._engines.something_freed()
-
-    def _keep(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-def _stamp(model: LocalModel) -> Stamp:
-    """Return what tells whether a model's files changed; parts of a split model are replaced together."""
-    return tuple(_changed(path) for path in (model.path, model.mmproj) if path is not None)
-
-
-def _changed(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, 0)
-    return (status.st_size, status.st_mtime_ns)

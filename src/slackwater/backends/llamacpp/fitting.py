@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from slackwater.backends.llamacpp.gguf import GGUF
+from slackwater.backends.llamacpp.header import file_bytes
 from slackwater.backends.llamacpp.machine import Machine
 
 SLOTS_MAX: Final = 16
 """More than this gains nothing on the processors that were measured."""
+SLOTS_PER_THREAD: Final = 4
+"""Likewise: with one thread, sixteen requests at once come no faster than four."""
 SLOTS_MIN: Final = 4
 """Below this batches are slow; the context is shortened first, down to `CONTEXT_GOOD`."""
 CONTEXT_MAX: Final = 8_192
@@ -72,19 +75,20 @@ class Fit:
 def fit(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes: int | None = None) -> Fit:
     """Choose how a model runs within a memory budget (None: most of what the machine has free).
 
-    Raises CannotFitError when even its smallest form does not fit.
+    Raises CannotFitError when even its smallest form does not fit, GGUFError when the projector is not there.
     """
     budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
     fixed = fixed_bytes(gguf, model)
     halved = fixed + max(0, budget - fixed) // 2
-    choices = list(_choices(gguf, model))
+    threads = model.threads or max(1, machine.cores - 1)
+    choices = list(_choices(gguf, model, slots_max=min(SLOTS_MAX, SLOTS_PER_THREAD * threads)))
     enough = min(CONTEXT_GOOD, choices[0][1])
     roomy = [choice for choice in choices if choice[0] >= SLOTS_MIN and choice[1] >= enough]
-    # A generous choice leaves room for another model; a tight one may have everything.
-    for slots, context, bound in [(*choice, halved) for choice in roomy] + [(*choice, budget) for choice in choices]:
+    # Comfort ends where another model would find no room; what a batch needs may have everything.
+    bounds = [(*choice, halved) for choice in roomy] + [(*choice, budget) for choice in roomy[-1:] + choices]
+    for slots, context, bound in bounds:
         needed = fixed + cache_bytes(gguf, slots, context)
         if needed <= bound:
-            threads = model.threads or max(1, machine.cores - 1)
             return Fit(slots=slots, context_tokens=context, threads=threads, memory_bytes=needed)
     slots, context = choices[-1]
     needed = fixed + cache_bytes(gguf, slots, context)
@@ -103,7 +107,7 @@ def budget_bytes(machine: Machine) -> int:
 
 def fixed_bytes(gguf: GGUF, model: LocalModel) -> int:
     """Return what the model takes however many slots it has: weights, work space for one step, the process."""
-    projector = model.mmproj.stat().st_size * 2 if model.mmproj is not None else 0
+    projector = file_bytes(model.mmproj) * 2 if model.mmproj is not None else 0
     step = BATCH_TOKENS * 4 * (gguf.vocabulary + 16 * gguf.embedding_length)
     return gguf.size_bytes + projector + step + (model.cache_mib or 0) * MIB + PROCESS_BYTES
 
@@ -124,18 +128,19 @@ def readable(size_bytes: int) -> str:
     return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{max(1, round(size_bytes / MIB))} MiB"
 
 
-def _choices(gguf: GGUF, model: LocalModel) -> Iterator[tuple[int, int]]:
+def _choices(gguf: GGUF, model: LocalModel, *, slots_max: int) -> Iterator[tuple[int, int]]:
     """Yield (slots, context) from the best down to the smallest; what the configuration says does not vary."""
     longest = min(gguf.context_length, CONTEXT_MAX)
     contexts = [longest, *(tokens for tokens in (4_096, 2_048, 1_024, CONTEXT_MIN) if tokens < longest)]
     if model.context_tokens is not None:
         asked = min(padded(model.context_tokens), gguf.context_length)
         contexts = [asked]
-    all_slots = [model.slots] if model.slots is not None else [SLOTS_MAX, 12, 8, 6, SLOTS_MIN, 3, 2, 1]
+    all_slots = [model.slots] if model.slots is not None else [n for n in (16, 12, 8, 6, 4, 3, 2, 1) if n <= slots_max]
     good = [context for context in contexts if context >= CONTEXT_GOOD] or contexts[:1]
-    for few in (False, True):
-        for context in good:
-            yield from ((slots, context) for slots in all_slots if (slots < SLOTS_MIN) is few)
+    for context in good:
+        yield from ((slots, context) for slots in all_slots if slots >= SLOTS_MIN)
+    for slots in all_slots:
+        yield from ((slots, context) for context in good if slots < SLOTS_MIN)
     for context in contexts:
         if context not in good:
             yield from ((slots, context) for slots in all_slots if slots <= SLOTS_MIN or model.slots is not None)

@@ -114,6 +114,11 @@ class EngineProcess:
         """How it ended: the exit status, or the negative signal; None while it runs."""
         return self._process.returncode
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, as far as is known: the end of its log comes before its connections break."""
+        return self._process.returncode is None and not self._reading.done()
+
     def log(self) -> str:
         """Return the last of what it wrote to stderr."""
         return self._log.decode("utf-8", "replace")
@@ -123,6 +128,19 @@ class EngineProcess:
         status = await self._process.wait()
         await self._reading
         return status
+
+    async def answers(self, *, within_seconds: float) -> bool:
+        """Whether the loop that generates still turns: the state of the slots comes from there."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        ask = f"GET /slots HTTP/1.0\r\nAuthorization: Bearer {self.api_key}\r\n\r\n"
+        try:
+            async with asyncio.timeout(within_seconds):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                with contextlib.closing(writer):
+                    writer.write(ask.encode())
+                    return (await reader.readline()).startswith(b"HTTP/1.")
+        except (OSError, TimeoutError):
+            return False
 
     async def stop(self) -> None:
         """End it now: it has nothing to save."""

@@ -1,0 +1,232 @@
+"""GGUF headers: what is read off a good one, and the sentence for every bad one."""
+
+import os
+import random
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from slackwater.backends.llamacpp.gguf import GGUFError, read_gguf, read_projector
+from support.gguf import CHAT_TEMPLATE, CONTROL, U32, Value, _write, tiny_model, tiny_projector
+
+MEMORY_BYTES_MAX = 20 * 2**20
+STRING, ARRAY, UINT8, UINT32 = 8, 9, 0, 4
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Return a good model."""
+    return tiny_model(tmp_path / "tiny.gguf")
+
+
+def test_a_model_says_what_it_is(tiny: Path) -> None:
+    """Name, size, layers, cache, control tokens and the template come from the header."""
+    found = read_gguf(tiny)
+    assert (found.architecture, found.name, found.context_length) == ("llama", "tiny-random-0", 2048)
+    assert found.parts == (tiny,)
+    assert found.size_bytes == tiny.stat().st_size
+    assert (found.layers, found.embedding_length, found.vocabulary) == (2, 64, 273)
+    assert found.parameters > 100_000
+    assert found.kv_bytes_per_token == 2 * 64 * 2 * 2
+    assert found.state_bytes_per_slot == 0
+    assert found.control_tokens == CONTROL
+    assert found.chat_template == CHAT_TEMPLATE
+
+
+def test_heads_are_counted_layer_by_layer_and_recurrent_layers_keep_a_state(tmp_path: Path) -> None:
+    """A hybrid model has no keys in some layers, and a state instead."""
+    path = _file(
+        tmp_path,
+        **{
+            "general.file_type": U32(value=15),
+            "llama.block_count": U32(value=3),
+            "llama.embedding_length": U32(value=64),
+            "llama.attention.head_count": U32(value=4),
+            "llama.attention.head_count_kv": [0, 2, 0],
+            "llama.attention.key_length": U32(value=32),
+            "llama.attention.value_length": U32(value=16),
+            "llama.ssm.inner_size": U32(value=8),
+            "llama.ssm.state_size": U32(value=4),
+            "llama.ssm.conv_kernel": U32(value=3),
+            "llama.ssm.group_count": U32(value=1),
+        },
+    )
+    found = read_gguf(path)
+    assert found.kv_bytes_per_token == 2 * (32 + 16) * 2
+    assert found.state_bytes_per_slot == 3 * (2 * (8 + 2 * 4) + 8 * 4) * 4
+    assert found.quantization == "Q4_K_M"
+
+
+@pytest.mark.parametrize("bytes_kept", [1, 3])
+def test_a_few_bytes_are_no_gguf_file(tiny: Path, bytes_kept: int) -> None:
+    """Also when they are the right ones."""
+    assert "is not a GGUF file (it starts with 'G" in _refusal(_changed(tiny, tiny.read_bytes()[:bytes_kept]))
+
+
+def test_a_file_that_was_cut_off_says_how_long_it_should_be(tiny: Path) -> None:
+    """The size follows from the list of tensors, so that nothing needs to be loaded to know."""
+    whole = tiny.read_bytes()
+    cut = _changed(tiny, whole[:-1000])
+    assert _refusal(cut) == (
+        f"{cut} is cut off: it should have {len(whole):,} bytes and has {len(whole) - 1000:,}; download it again."
+    )
+
+
+def test_a_header_that_was_cut_off_anywhere_is_refused(tiny: Path) -> None:
+    """Without the list of tensors nobody knows how long the file should be."""
+    whole = tiny.read_bytes()
+    for length in (5, 9, 17, 25, 33, 100, 1_000, 4_000, 6_000):
+        assert "is cut off inside its header" in _refusal(_changed(tiny, whole[:length])), length
+
+
+def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
+    """A page that says "not found", an empty file, a folder, a device, nothing."""
+    page = tmp_path / "page.gguf"
+    page.write_bytes(b"<!DOCTYPE html>")
+    empty = tmp_path / "empty.gguf"
+    empty.touch()
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert _refusal(page) == f"{page} is not a GGUF file (it starts with '<!DO')."
+    assert _refusal(empty) == f"{empty} is empty."
+    assert _refusal(tmp_path) == f"{tmp_path} is a directory: name the .gguf file in it."
+    assert _refusal(tmp_path / "pipe.gguf") == f"{tmp_path / 'pipe.gguf'} is not a regular file."
+    assert _refusal(tmp_path / "none.gguf") == f"{tmp_path / 'none.gguf'} does not exist."
+    assert _refusal(page / "model.gguf") == f"{page / 'model.gguf'} cannot be read: not a directory."
+
+
+def test_a_file_that_may_not_be_read_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be allowed everything, so the refusal is played."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert _refusal(tiny) == f"{tiny} cannot be read: permission denied."
+
+
+def test_other_versions_and_byte_orders_are_refused(tiny: Path) -> None:
+    """Version 1 is history, a turned version a file for other machines."""
+    whole = tiny.read_bytes()
+    assert "is a GGUF file of version 1;" in _refusal(_changed(tiny, whole[:4] + struct.pack("<I", 1) + whole[8:]))
+    assert "big-endian" in _refusal(_changed(tiny, whole[:4] + struct.pack(">I", 3) + whole[8:]))
+
+
+def test_what_is_no_language_model_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    """A projector, an adapter, an embedding model, a vocabulary, something without a name."""
+    projector = tiny_projector(tmp_path / "mmproj.gguf")
+    assert "is a projector (mmproj), not a language model" in _refusal(projector)
+    assert "is an adapter (LoRA)" in _refusal(_file(tmp_path, **{"general.type": "adapter"}))
+    assert "is an embedding model (llama)" in _refusal(_file(tmp_path, **{"llama.attention.causal": False}))
+    assert "is an embedding model (bert)" in _refusal(_file(tmp_path, architecture="bert"))
+    assert "does not say which architecture" in _refusal(_file(tmp_path, architecture=""))
+    bare = tmp_path / "vocabulary.gguf"
+    _write(bare, {"general.architecture": "llama"}, {})
+    assert "has a vocabulary only" in _refusal(bare)
+
+
+def test_a_projector_is_checked_like_a_model(tiny: Path, tmp_path: Path) -> None:
+    """And a language model is not one."""
+    projector = tiny_projector(tmp_path / "mmproj.gguf")
+    assert read_projector(projector) == projector.stat().st_size
+    with pytest.raises(GGUFError, match="is not a projector"):
+        read_projector(tiny)
+    with pytest.raises(GGUFError, match="is cut off"):
+        read_projector(_changed(projector, projector.read_bytes()[:-10]))
+
+
+def test_every_part_of_a_split_model_must_lie_beside_the_first(tmp_path: Path) -> None:
+    """The sizes add up; a missing or cut part and a later part named first are said."""
+    first, second = (_file(tmp_path, name=f"m-0000{n}-of-00002.gguf", **_split(n - 1, 2)) for n in (1, 2))
+    found = read_gguf(first)
+    assert found.parts == (first, second)
+    assert found.size_bytes == first.stat().st_size + second.stat().st_size
+    assert _refusal(second) == f"{second} is part 2 of 2 of a model: name the first part, {first}."
+    second.write_bytes(second.read_bytes()[:-40])
+    assert _refusal(first).startswith(f"{second} is cut off")
+    second.unlink()
+    assert _refusal(first) == f"{first} is the first of 2 parts of a model, and beside it there is no {second.name}."
+    first.rename(tmp_path / "renamed.gguf")
+    assert "which must keep their names" in _refusal(tmp_path / "renamed.gguf")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (struct.pack("<Q", 2**63), "a length in its header is 9,223,372,036,854,775,808 bytes"),
+        (struct.pack("<Q", 2), "is cut off inside its header"),
+        (struct.pack("<Q", 1) + b"k" + struct.pack("<I", 77), "has the unknown type 77"),
+        (struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", ARRAY, STRING, 2**60), "is said to have"),
+        (struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", ARRAY, UINT8, 2**60), "a length in its header is"),
+        (struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", ARRAY, ARRAY, 1), "has the unknown type 9"),
+        (struct.pack("<Q", 1) + b"k" + struct.pack("<IQ", STRING, 2**64 - 1), "a length in its header is"),
+    ],
+)
+def test_hostile_lengths_are_refused_without_memory_for_them(tmp_path: Path, entry: bytes, said: str) -> None:
+    """A header may claim anything; nothing of a claimed length is made."""
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry)
+    assert said in _refusal(path)
+
+
+def test_hostile_counts_end_quickly(tmp_path: Path) -> None:
+    """Numbers of entries, tensors and dimensions are bounded, in a large file of zeros too."""
+    path = tmp_path / "zeros.gguf"
+    for counts in ((2**62, 1), (1, 2**62)):
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, *counts))
+        assert "it says that it has" in _refusal(path)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<QI", 0, 2**31))
+    assert "dimensions" in _refusal(path)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 300 * 2**20))
+    os.truncate(path, 2**40)
+    assert "a text in its header has 314,572,800 bytes" in _refusal(path)
+    path.write_bytes(
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k" + struct.pack("<IQ", STRING, 2**39)
+    )
+    os.truncate(path, 2**40)
+    assert "its header has more than" in _refusal(path)
+
+
+def test_flipped_bytes_in_the_header_never_cost_more_than_an_error(tiny: Path) -> None:
+    """Whatever is flipped: facts or one sentence that names the file, and little memory."""
+    chance = random.Random(7)  # noqa: S311  # what to damage
+    whole = tiny.read_bytes()
+    tracemalloc.start()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(12_000)] = chance.randrange(256)
+        path = _changed(tiny, bytes(damaged))
+        try:
+            assert read_gguf(path).path == path
+        except GGUFError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017  # either is fine
+            assert str(error).endswith(".")  # noqa: PT017  # likewise
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MEMORY_BYTES_MAX
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(GGUFError) as refused:
+        read_gguf(path)
+    return str(refused.value)
+
+
+def _changed(path: Path, content: bytes) -> Path:
+    changed = path.with_name("changed.gguf")
+    changed.write_bytes(content)
+    return changed
+
+
+def _file(folder: Path, *, name: str = "made.gguf", architecture: str = "llama", **more: Value) -> Path:
+    from array import array  # noqa: PLC0415  # one tensor of one number
+
+    path = folder / name
+    _write(path, {"general.architecture": architecture, **more}, {"t": ((1,), array("f", [1.0]))})
+    return path
+
+
+def _split(number: int, count: int) -> dict[str, Value]:
+    return {"split.no": U32(value=number), "split.count": U32(value=count)}
