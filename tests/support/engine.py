@@ -57,7 +57,9 @@ async def local(
     slots: int = 2,
 ) -> AsyncIterator[LlamaCppBackend]:
     """Run a backend over a new model; a child process comes and goes with it."""
-    path = tiny_model(directory / "tiny.gguf", says=says, chat_template=template)
+    path = tiny_model(
+        directory / "tiny.gguf", says=says, chat_template=template, context_length=max(2048, context_tokens)
+    )
     mmproj = tiny_projector(directory / "mmproj.gguf") if sees else None
     clock = SystemClock()
     engines = LocalEngines(clock=clock)
