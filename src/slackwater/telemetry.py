@@ -21,6 +21,7 @@ from slackwater.domain.events import (
     Event,
     RequestResolved,
 )
+from slackwater.domain.result import Usage
 
 Metric = TypeVar("Metric", Counter, Histogram)
 LogFormat = Literal["auto", "json", "text"]
@@ -124,6 +125,7 @@ class Metrics:
         self._canceled = self._counter("batch_cancels", "Cancels accepted.")
         self._ended = self._counter("batches_ended", "Batches ended.")
         self._resolved = self._counter("requests", "Requests that got their result.", "result")
+        self._tokens = self._counter("tokens", "Tokens of requests that succeeded.", "kind")
         self._attempts = self._counter("attempts", "Tries of a request at a backend.", "backend", "outcome")
         self._attempt_seconds = Histogram(
             "attempt_seconds",
@@ -148,6 +150,7 @@ class Metrics:
                 self._ended.inc()
             case RequestResolved():
                 self._labeled(self._resolved, event.type).inc()
+                self._count_tokens(event.usage)
             case AttemptEnded():
                 self._labeled(self._attempts, event.backend, event.outcome).inc()
                 self._labeled(self._attempt_seconds, event.backend).observe(event.seconds)
@@ -155,6 +158,13 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
         return generate_latest(self._registry)
+
+    def _count_tokens(self, usage: Usage) -> None:
+        written = usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens
+        self._labeled(self._tokens, "input").inc(usage.input_tokens)
+        self._labeled(self._tokens, "cache_read").inc(usage.cache_read_input_tokens)
+        self._labeled(self._tokens, "cache_creation").inc(written)
+        self._labeled(self._tokens, "output").inc(usage.output_tokens)
 
     def _labeled(self, metric: Metric, *labels: str) -> Metric:
         """Return a metric's child; looking one up in the metric itself takes a lock and much longer."""

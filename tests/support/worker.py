@@ -181,13 +181,21 @@ async def working(  # noqa: PLR0913  # each is one thing a test may want otherwi
     lease_seconds: float = 30,
     grace_seconds: float = 60,
     in_flight: int = 8,
+    slots: int | None = None,
     routes: tuple[Route, ...] = (),
     running: bool = True,
     clock: SystemClock | None = None,
 ) -> AsyncIterator[Worker]:
     """Run a worker; a second one on the same directory is the same machine after a restart."""
     worker = await _build(
-        directory, answer, expires_after, lease_seconds, grace_seconds, in_flight, routes, clock or SystemClock()
+        directory,
+        answer,
+        expires_after,
+        lease_seconds,
+        grace_seconds,
+        (in_flight, slots),
+        routes,
+        clock or SystemClock(),
     )
     jobs = [worker.recorder.run(), worker.sweeper.run(), worker.dispatcher.run()]
     tasks = [asyncio.ensure_future(job) for job in jobs] if running else []
@@ -212,7 +220,7 @@ async def _build(  # see `working`
     expires_after: timedelta,
     lease_seconds: float,
     grace_seconds: float,
-    in_flight: int,
+    room: tuple[int, int | None],
     routes: tuple[Route, ...],
     clock: SystemClock,
 ) -> Worker:
@@ -223,7 +231,7 @@ async def _build(  # see `working`
     await store.release_worker("worker_1")
     ids = IdSource(lambda: int(clock.now().timestamp() * 1000))
     blobs, backend, events = LocalBlobs(directory / "blobs"), ScriptedBackend(answer), list[Event]()
-    gates = {"scripted": Gate("scripted", ceiling=in_flight, adaptive=False, clock=clock)}
+    gates = {"scripted": Gate("scripted", ceiling=room[0], adaptive=False, clock=clock, slots=room[1])}
     price = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=5_000_000_000)
     table = Routes(routes=routes or (Route(id="m", backend="scripted", price=price),))
     listeners: list[Callable[[Event], None]] = [events.append]

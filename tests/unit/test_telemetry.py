@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from slackwater.domain.events import AttemptEnded, BatchAdmitted, BatchCancelInitiated, BatchEnded, RequestResolved
+from slackwater.domain.result import Usage
 from slackwater.telemetry import Metrics, configure_logging
 
 SECRET = "slw_12345678_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"
@@ -100,7 +101,13 @@ def test_events_are_counted() -> None:
     for event in (
         BatchAdmitted(batch_id="b", workspace_id="w", size=5),
         BatchCancelInitiated(batch_id="b", workspace_id="w"),
-        RequestResolved(batch_id="b", model="a name a client made up", type="succeeded", seconds=1),
+        RequestResolved(
+            batch_id="b",
+            model="a name a client made up",
+            type="succeeded",
+            seconds=1,
+            usage=Usage(input_tokens=7, output_tokens=3, cache_read_input_tokens=90),
+        ),
         RequestResolved(batch_id="b", model="m", type="errored", seconds=1),
         AttemptEnded(backend="gpu0", outcome="ok", seconds=0.3),
         AttemptEnded(backend="gpu0", outcome="full", seconds=0.1),
@@ -115,6 +122,9 @@ def test_events_are_counted() -> None:
         "slackwater_batches_ended_total 1.0",
         'slackwater_requests_total{result="succeeded"} 1.0',
         'slackwater_requests_total{result="errored"} 1.0',
+        'slackwater_tokens_total{kind="input"} 7.0',
+        'slackwater_tokens_total{kind="cache_read"} 90.0',
+        'slackwater_tokens_total{kind="output"} 3.0',
         'slackwater_attempts_total{backend="gpu0",outcome="ok"} 1.0',
         'slackwater_attempts_total{backend="gpu0",outcome="full"} 1.0',
         'slackwater_attempt_seconds_bucket{backend="gpu0",le="0.25"} 1.0',

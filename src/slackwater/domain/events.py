@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from slackwater.domain.result import NO_USAGE, Usage
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchAdmitted:
@@ -36,6 +38,8 @@ class RequestResolved:
     type: str
     seconds: float
     """From the first send (or the validation failure) to the result."""
+    usage: Usage = NO_USAGE
+    """Zero unless it succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ its state can be lost at any instant: leases lapse, journals are adopted, nothin
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,8 +22,8 @@ from slackwater.flow.holding import Holding
 from slackwater.flow.infer import Infer, StoppedError, Turn
 from slackwater.flow.plan import MIXED
 from slackwater.flow.record import Recorder
-from slackwater.flow.schedule import Entry, Schedule, ShardKey
-from slackwater.flow.stored import requests_of
+from slackwater.flow.schedule import Schedule
+from slackwater.flow.stored import Entry, ShardKey, requests_of
 from slackwater.ports import Blobs, Clock, WorkStore
 from slackwater.wire.lines import errored_line
 
@@ -76,7 +76,7 @@ class Dispatcher:
         self._infer = infer
         self._gates = gates
         self._options = options
-        self._schedule = Schedule()
+        self._schedule = Schedule({name: gate.slots for name, gate in gates.items() if gate.slots is not None})
         self._holdings: dict[ShardKey, Holding] = {}
         self._stops: OrderedDict[str, None] = OrderedDict()
         self._hungry = asyncio.Event()
@@ -122,7 +122,7 @@ class Dispatcher:
         while any(holding.turns for holding in self._holdings.values()) and self._clock.monotonic() < deadline:
             await self._clock.sleep(0.02)
         for holding in list(self._holdings.values()):
-            holding.abort(sending_too=True)
+            holding.abort()
         await self._recorder.flush()
         leases = [holding.lease for holding in self._holdings.values()]
         for lease in leases:
@@ -149,6 +149,7 @@ class Dispatcher:
                 with suppress(StoreUnavailableError, OSError):
                     taken = await self._lease_some()
             if not taken:
+                self._expect(())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._hungry.wait()
@@ -167,6 +168,7 @@ class Dispatcher:
         def in_hand(row: Backlog) -> int:
             return held[row.batch_id, self._infer.backend_of(row.model)]
 
+        self._expect(row.model for row in backlog if self._wanted(row, in_hand(row)))
         for row in sorted(backlog, key=lambda row: (in_hand(row), turns.get(row.batch_id, 0))):
             wanted = self._wanted(row, in_hand(row))
             if wanted == 0:
@@ -199,9 +201,19 @@ class Dispatcher:
         gate = self._gates.get(backend)
         if len(self._holdings) >= HELD_SHARDS_MAX or (gate is not None and gate.away):
             return 0
-        ahead = max(AHEAD_REQUESTS_MIN, AHEAD_PER_SLOT * gate.limit if gate is not None else 0)
-        missing = ahead - self._schedule.unsent(backend)
-        return max(0, min(4, -(-missing // SHARD_REQUESTS_MAX)))
+        return max(0, min(4, -(-self._missing(backend) // SHARD_REQUESTS_MAX)))
+
+    def _missing(self, backend: str) -> int:
+        """Return how many unsent requests there are too few; each slot may have a group as long as a shard."""
+        gate, ahead = self._gates.get(backend), AHEAD_REQUESTS_MIN
+        if gate is not None:
+            ahead = max(ahead, SHARD_REQUESTS_MAX * gate.slots if gate.slots else AHEAD_PER_SLOT * gate.limit)
+        return ahead - self._schedule.unsent(backend)
+
+    def _expect(self, models: Iterable[str]) -> None:
+        """Hear for which models shards are about to come, or that none are: then groups in hand may spread."""
+        self._schedule.expecting = frozenset(self._infer.backend_of(model) for model in models)
+        self._room.set()
 
     def _is_full(self) -> bool:
         held_bytes = sum(holding.lease.shard.length for holding in self._holdings.values())
@@ -220,7 +232,7 @@ class Dispatcher:
         done = self._recorder.open(lease)
         backend = self._infer.backend_of(lease.shard.model)
         entries = [
-            Entry(position, request, lease.key) for position, request in enumerate(requests) if position not in done
+            Entry(place, request, lease.key, backend) for place, request in enumerate(requests) if place not in done
         ]
         holding = Holding(
             lease=lease,
@@ -231,13 +243,7 @@ class Dispatcher:
             open=len(entries),
         )
         self._holdings[lease.key] = holding
-        self._schedule.add(
-            workspace_id=lease.workspace_id,
-            shard=lease.key,
-            backend=backend,
-            expires_at=lease.expires_at,
-            entries=entries,
-        )
+        self._schedule.add(workspace_id=lease.workspace_id, expires_at=lease.expires_at, entries=entries)
         if not entries:
             self._recorder.hurry()
         if lease.batch_id in self._stops or self._draining:
@@ -278,7 +284,7 @@ class Dispatcher:
             if entry is None:
                 break
             self._start(entry)
-        if any(self._schedule.unsent(name) < AHEAD_REQUESTS_MIN for name in self._backlogged):
+        if any(self._missing(name) > 0 for name in self._backlogged):
             self._hungry.set()
 
     def _has_room(self, backend: str) -> bool:
@@ -324,8 +330,8 @@ class Dispatcher:
             self._recorder.hurry()  # nothing else of the batch is open here: its end may be near
 
     def _fault(self, turn: Turn, error: Exception) -> ResultLine:
-        loop = asyncio.get_running_loop()
-        loop.call_exception_handler({"message": "a request met an unexpected error", "exception": error})
+        context = {"message": "a request met an unexpected error", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
         line = errored_line(turn.entry.request.custom_id, APIError(), self._ids.new(REQUEST))
         return ResultLine(position=turn.entry.position, type="errored", line=line, model=turn.lease.shard.model)
 
@@ -336,7 +342,7 @@ class Dispatcher:
 
     def _halt(self, holding: Holding) -> None:
         self._schedule.drop(holding.lease.key)
-        holding.stop()
+        holding.stop(slots_too=not self._draining)
 
     def _lose(self, holding: Holding) -> None:
         self._schedule.drop(holding.lease.key)
@@ -355,8 +361,7 @@ class Dispatcher:
 
     def _committed(self, report: CommitReport) -> None:
         for key in report.fenced | report.finished:  # one may have been finished under a later lease, by the closer
-            holding = self._holdings.get(key)
-            if holding is not None:
+            if (holding := self._holdings.get(key)) is not None:
                 self._lose(holding)
         self._room.set()  # there may be room in memory again
 
@@ -378,7 +383,7 @@ class Dispatcher:
                 if holding.lease.batch_id in stopped or holding.lease.expires_at <= now:
                     self._halt(holding)
             elif holding.turns and instant - holding.stopped_at >= self._options.grace_seconds:
-                holding.abort(sending_too=True)
+                holding.abort()
         idle = [one for one in self._holdings.values() if one.stopped_at is not None and not one.turns]
         if idle and not self._draining:
             await self._give_back(idle)

@@ -41,11 +41,12 @@ class Gate:
         self, name: str, *, ceiling: int, adaptive: bool, clock: Clock, slots: int | None = None, reserved: int = 0
     ) -> None:
         """Make a gate; with `slots` prefix groups are drained one per slot, `reserved` places are for people only."""
+        ceiling = min(ceiling, slots or ceiling)
         self.name = name
         self.slots = slots
         self._reserved = reserved
         self._people = 0
-        self._hushed = 0
+        self._hushes: set[asyncio.Future[None]] = set()
         self._clock = clock
         self._ceiling = ceiling
         self._limit = float(min(ceiling, 16) if adaptive else ceiling)
@@ -93,21 +94,23 @@ class Gate:
         finally:
             self.release(interactive=interactive)
 
-    def hush(self, seconds: float) -> Callable[[], object]:
+    def hush(self, seconds: float) -> Callable[[], None]:
         """Start no batch work at a backend with slots until what is returned is called, or so many seconds are over.
 
         What is being answered goes on; a prompt that comes now is not read behind others'.
         """
         if self.slots is None:
             return lambda: None
-        self._hushed += 1
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        self._hushes.add(timer)
         timer.add_done_callback(self._unhush)
-        return timer.cancel
+        return lambda: self._unhush(timer)
 
-    def _unhush(self, _timer: asyncio.Future[None]) -> None:
-        self._hushed -= 1
-        self._admit()
+    def _unhush(self, timer: asyncio.Future[None]) -> None:
+        timer.cancel()
+        if timer in self._hushes:
+            self._hushes.remove(timer)
+            self._admit()
 
     async def acquire(self, *, interactive: bool) -> None:
         """Wait for a slot, interactive callers first."""
@@ -163,7 +166,7 @@ class Gate:
             return False
         if interactive:
             return self.in_flight < self.limit + self._reserved
-        return not self._hushed and self.in_flight < self.limit + min(self._reserved, self._people)
+        return not self._hushes and self.in_flight < self.limit + min(self._reserved, self._people)
 
     def _admit(self) -> None:
         for queue, interactive in ((self._interactive, True), (self._batch, False)):

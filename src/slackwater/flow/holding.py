@@ -1,6 +1,7 @@
 """A shard in hand: its lease, what of it is on its way, and whether it may still be sent."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from slackwater.domain.batch import Lease
@@ -38,20 +39,26 @@ class Holding:
         """Tell whether a request of this shard may be sent at this instant (C2, T2, X1, X5)."""
         return self.stopped_at is None and self.certain and self.clock.now() < self.lease.expires_at
 
-    def stop(self) -> None:
-        """Send nothing more; what is being answered goes on, what waits for its next attempt is let go."""
+    def stop(self, *, slots_too: bool) -> None:
+        """Send nothing more; what is being answered goes on, what waits for its next attempt is let go.
+
+        With `slots_too` what occupies a slot of a backend with few is let go as well: somebody else is waiting for it.
+        """
         if self.stopped_at is None:
             self.stopped_at = self.clock.monotonic()
-        self.abort(sending_too=False)
+        self._cancel(turn for turn in self.turns if not turn.sending or (slots_too and turn.gate and turn.gate.slots))
 
     def lose(self) -> None:
         """Drop everything: somebody else works on this shard now."""
         self.lost = True
-        self.abort(sending_too=True)
+        self.abort()
 
-    def abort(self, *, sending_too: bool) -> None:
-        """Cancel turns."""
+    def abort(self) -> None:
+        """Let go of everything that is on its way."""
+        self._cancel(self.turns)
+
+    def _cancel(self, turns: Iterable[Turn]) -> None:
         current = asyncio.current_task()
-        for turn in list(self.turns):
-            if turn.task is not None and turn.task is not current and (sending_too or not turn.sending):
+        for turn in list(turns):
+            if turn.task is not None and turn.task is not current:
                 turn.task.cancel()

@@ -20,7 +20,7 @@ from slackwater.flow.gate import Gate, backoff_seconds
 from slackwater.flow.meter import meter
 from slackwater.flow.plan import MIXED
 from slackwater.flow.resolve import Resolved, resolve
-from slackwater.flow.schedule import Entry
+from slackwater.flow.stored import Entry
 from slackwater.ports import Backend, Call, Clock, Listener
 from slackwater.wire.lines import errored_line, finish_message, succeeded_line
 
@@ -96,6 +96,7 @@ class Infer:
                 model=line.model,
                 type=line.type,
                 seconds=self._clock.monotonic() - started,
+                usage=line.usage,
             )
         )
         return line

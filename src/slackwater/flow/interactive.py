@@ -100,7 +100,7 @@ class Interactive:
         return route
 
     @asynccontextmanager
-    async def _passing(self, route: Route, quiet_seconds: float) -> AsyncIterator[tuple[Backend, Callable[[], object]]]:
+    async def _passing(self, route: Route, quiet_seconds: float) -> AsyncIterator[tuple[Backend, Callable[[], None]]]:
         """Hold a slot, and turn what backends raise into what the client is told.
 
         With the backend comes what is to be called at the first token: from then on batch work may start beside it.

@@ -4,41 +4,20 @@ Fair queueing by virtual time: a workspace, and inside it a batch, is charged fo
 has been given least goes next; so a small batch never waits behind a large one, and an idle one cannot save up. A
 batch close to its deadline goes before its siblings. Inside a batch the plan's order holds, except that a prefix group
 that is cold sends one request ahead and lets the others follow when it has come back: the first answer warms the cache.
+Where a backend has slots, each with a cache of its own, its lanes decide instead.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import groupby
 
-from slackwater.wire.lines import StoredRequest
-
-URGENT = timedelta(minutes=30)
-"""A batch with less time than this left goes before the other batches of its workspace."""
-TOKENS_PER_BYTE = 0.25
-"""What a request is charged: a usual estimate of its input, good enough to share by."""
-REQUEST_COST = 16.0
-"""Added for every request, so that tiny ones are not free."""
-
-ShardKey = tuple[str, int]
+from slackwater.flow.lanes import URGENT, Lanes
+from slackwater.flow.stored import Entry, ShardKey
 
 
-@dataclass(slots=True)
-class Entry:
-    """A request of a held shard, waiting to be sent."""
-
-    position: int
-    """0-based position in the shard."""
-    request: StoredRequest
-    shard: ShardKey
-
-    @property
-    def cost(self) -> float:
-        """What sending it charges its batch and workspace."""
-        return REQUEST_COST + TOKENS_PER_BYTE * len(memoryview(self.request.params))
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """Consecutive requests of one prefix group."""
 
@@ -46,7 +25,7 @@ class _Run:
     entries: deque[Entry]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Shard:
     key: ShardKey
     backend: str
@@ -56,6 +35,7 @@ class _Shard:
 @dataclass(slots=True)
 class _Batch:
     id: str
+    workspace: "_Workspace"
     expires_at: datetime
     served: float
     shards: deque[_Shard] = field(default_factory=deque)
@@ -65,6 +45,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Workspace:
+    id: str
     served: float
     batches: dict[str, _Batch] = field(default_factory=dict)
 
@@ -72,69 +53,82 @@ class _Workspace:
 class Schedule:
     """The requests in hand, of all shards this worker holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Mapping[str, int] | None = None) -> None:
+        """Begin empty; `slots` are those of the backends that have them."""
+        self._lanes = {backend: Lanes(count) for backend, count in (slots or {}).items()}
+        self.expecting: frozenset[str] = frozenset()
+        """Backends for which more shards are on their way: no group spreads over their slots before those are here."""
         self._workspaces: dict[str, _Workspace] = {}
+        self._batches: dict[str, _Batch] = {}
         self._unsent: dict[str, int] = {}
 
-    def add(
-        self, *, workspace_id: str, shard: ShardKey, backend: str, expires_at: datetime, entries: Iterable[Entry]
-    ) -> None:
-        """Take in the requests of a shard, in plan order."""
+    def add(self, *, workspace_id: str, expires_at: datetime, entries: Sequence[Entry]) -> None:
+        """Take in the requests of one shard, in plan order."""
+        if not entries:
+            return
+        shard, backend = entries[0].shard, entries[0].backend
+        if backend in self._lanes:
+            self._lanes[backend].add(workspace_id, shard[0], expires_at, entries)
+            return
         workspace = self._workspaces.get(workspace_id)
         if workspace is None:
             served = min((other.served for other in self._workspaces.values()), default=0.0)
-            workspace = self._workspaces[workspace_id] = _Workspace(served)
-        batch = workspace.batches.get(shard[0])
+            workspace = self._workspaces[workspace_id] = _Workspace(workspace_id, served)
+        batch = self._batches.get(shard[0])
         if batch is None:
             served = min((other.served for other in workspace.batches.values()), default=0.0)
-            batch = workspace.batches[shard[0]] = _Batch(shard[0], expires_at, served)
-        runs = _runs(entries)
-        batch.shards.append(_Shard(shard, backend, runs))
-        self._unsent[backend] = self.unsent(backend) + sum(len(run.entries) for run in runs)
+            batch = self._batches[shard[0]] = _Batch(shard[0], workspace, expires_at, served)
+            workspace.batches[shard[0]] = batch
+        batch.shards.append(_Shard(shard, backend, _runs(entries)))
+        self._unsent[backend] = self.unsent(backend) + len(entries)
 
     def unsent(self, backend: str) -> int:
         """Return how many requests wait for a backend."""
-        return self._unsent.get(backend, 0)
+        lanes = self._lanes.get(backend)
+        return lanes.unsent if lanes is not None else self._unsent.get(backend, 0)
 
-    def drop(self, shard: ShardKey) -> list[Entry]:
-        """Forget what has not been sent of a shard and return it."""
-        for workspace_id, workspace in list(self._workspaces.items()):
-            batch = workspace.batches.get(shard[0])
-            if batch is None:
-                continue
-            dropped = [held for held in batch.shards if held.key == shard]
-            batch.shards = deque(held for held in batch.shards if held.key != shard)
-            entries = [entry for held in dropped for run in held.runs for entry in run.entries]
-            for held in dropped:
+    def drop(self, shard: ShardKey) -> None:
+        """Forget what has not been sent of a shard."""
+        for lanes in self._lanes.values():
+            lanes.drop(shard)
+        batch = self._batches.get(shard[0])
+        if batch is not None:
+            for held in [held for held in batch.shards if held.key == shard]:
                 self._unsent[held.backend] -= sum(len(run.entries) for run in held.runs)
-            self._tidy(workspace_id, workspace, batch)
-            return entries
-        return []
+                batch.shards.remove(held)
+            self._tidy(batch)
 
     def next(self, *, now: datetime, has_room: Callable[[str], bool]) -> Entry | None:
         """Return the next request, charged and removed; None when nothing may be sent now.
 
         `has_room` tells for a backend whether a request could start there.
         """
-        for workspace_id, workspace in sorted(self._workspaces.items(), key=lambda item: item[1].served):
+        for backend, lanes in self._lanes.items():
+            if lanes.unsent and has_room(backend):
+                entry = lanes.next(now, spread=backend not in self.expecting)
+                if entry is not None:
+                    return entry
+        for workspace in sorted(self._workspaces.values(), key=lambda one: one.served):
             for batch in sorted(workspace.batches.values(), key=lambda batch: _rank(batch, now)):
                 entry = self._from_batch(batch, has_room)
                 if entry is not None:
                     workspace.served += entry.cost
                     batch.served += entry.cost
-                    self._tidy(workspace_id, workspace, batch)
+                    self._tidy(batch)
                     return entry
         return None
 
     def came_back(self, entry: Entry) -> None:
         """Hear that a request was answered: its prefix group is warm now."""
+        if entry.backend in self._lanes:
+            self._lanes[entry.backend].came_back(entry)
+            return
         group = entry.request.group
-        for workspace_id, workspace in list(self._workspaces.items()):
-            batch = workspace.batches.get(entry.shard[0])
-            if batch is not None and group in batch.warming:
-                batch.warming.discard(group)
-                batch.warm.add(group)
-                self._tidy(workspace_id, workspace, batch)
+        batch = self._batches.get(entry.shard[0])
+        if batch is not None and group in batch.warming:
+            batch.warming.discard(group)
+            batch.warm.add(group)
+            self._tidy(batch)
 
     def _from_batch(self, batch: _Batch, has_room: Callable[[str], bool]) -> Entry | None:
         room: dict[str, bool] = {}
@@ -160,22 +154,18 @@ class Schedule:
             batch.shards.remove(shard)
         return entry
 
-    def _tidy(self, workspace_id: str, workspace: _Workspace, batch: _Batch) -> None:
+    def _tidy(self, batch: _Batch) -> None:
         """Forget an empty batch unless a group of it is still warming, and an empty workspace."""
         if not batch.shards and not batch.warming:
-            del workspace.batches[batch.id]
-        if not workspace.batches:
-            del self._workspaces[workspace_id]
+            del self._batches[batch.id], batch.workspace.batches[batch.id]
+            if not batch.workspace.batches:
+                del self._workspaces[batch.workspace.id]
 
 
 def _rank(batch: _Batch, now: datetime) -> tuple[bool, float, str]:
     return (batch.expires_at - now > URGENT, batch.served, batch.id)
 
 
-def _runs(entries: Iterable[Entry]) -> deque[_Run]:
-    runs: deque[_Run] = deque()
-    for entry in entries:
-        if not runs or runs[-1].group != entry.request.group:
-            runs.append(_Run(entry.request.group, deque()))
-        runs[-1].entries.append(entry)
-    return runs
+def _runs(entries: Sequence[Entry]) -> deque[_Run]:
+    runs = groupby(entries, key=lambda entry: entry.request.group)
+    return deque(_Run(group, deque(members)) for group, members in runs)

@@ -1,5 +1,7 @@
 """Stored: a shard's requests as they lie in the blob of its batch, one for each position, damaged or not."""
 
+from dataclasses import dataclass
+
 import structlog
 
 from slackwater.domain.batch import Lease
@@ -7,9 +9,29 @@ from slackwater.ports import Blobs
 from slackwater.wire.lines import StoredRequest, decode_requests
 from slackwater.wire.realign import realigned
 
+REQUEST_COST, TOKENS_PER_BYTE = 16.0, 0.25
+"""What a request is charged: something each, and a usual estimate of its input, good enough to share by."""
 SHARED_HINT = "local blobs lie in the data directory: every process on one database needs the same one"
 
+ShardKey = tuple[str, int]
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A request of a held shard, waiting to be sent."""
+
+    position: int
+    """0-based position in the shard."""
+    request: StoredRequest
+    shard: ShardKey
+    backend: str
+
+    @property
+    def cost(self) -> float:
+        """What sending it charges its batch and workspace."""
+        return REQUEST_COST + TOKENS_PER_BYTE * len(memoryview(self.request.params))
 
 
 async def requests_of(lease: Lease, blobs: Blobs) -> list[StoredRequest] | None:

@@ -223,3 +223,58 @@ async def test_a_long_retry_after_is_forgotten_with_the_next_success() -> None:
     await asyncio.sleep(0)  # likewise
     await clock.advance(1.1)
     assert waiting.done()
+
+
+async def test_interactive_callers_have_places_of_their_own_that_batch_work_never_takes() -> None:
+    """A slot is kept free for them; one who sits in it takes none from the batch, the next one does."""
+    one = Gate("b", ceiling=8, adaptive=False, clock=FakeClock(), slots=2, reserved=1)
+    for _ in range(2):
+        assert one.has_room()
+        one.take()
+    assert not one.has_room(), "the ceiling is what there are slots for"
+    await one.acquire(interactive=True)
+    second = asyncio.create_task(one.acquire(interactive=True))
+    await asyncio.sleep(0)  # it queues
+    assert not second.done()
+    one.release()
+    await second
+    assert not one.has_room()
+    assert one.in_flight == 3
+    one.release(interactive=True)
+    assert one.has_room()
+
+
+async def test_batch_work_does_not_start_beside_a_call_that_waits_for_its_first_token() -> None:
+    """At a backend with slots every prompt is read by the same cores; elsewhere nothing waits."""
+    clock = FakeClock()
+    one = Gate("b", ceiling=4, adaptive=False, clock=clock, slots=4, reserved=1)
+    room = asyncio.Event()
+    one.on_room.append(room)
+    first_token = one.hush(60)
+    retrying = asyncio.create_task(one.acquire(interactive=False))
+    await clock.advance(0)
+    assert not one.has_room()
+    assert not retrying.done()
+    await one.acquire(interactive=True)
+    first_token()
+    first_token()
+    await clock.advance(0)
+    assert retrying.done()
+    assert room.is_set()
+    assert one.has_room()
+    other = gate(clock)
+    other.hush(60)
+    assert other.has_room()
+
+
+async def test_batch_work_is_not_held_back_for_ever_by_an_answer_that_does_not_come() -> None:
+    """A whole answer does not show its first token: after a while the batch goes on beside it."""
+    clock = FakeClock()
+    one = Gate("b", ceiling=4, adaptive=False, clock=clock, slots=4)
+    one.hush(2)
+    one.hush(3)
+    await clock.advance(0)
+    await clock.advance(2.1)
+    assert not one.has_room()
+    await clock.advance(1)
+    assert one.has_room()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -86,10 +87,10 @@ class Backend:
 class Desk:
     """An Interactive and everything around it."""
 
-    def __init__(self, failure: Exception | None = None, count: int | None = None) -> None:
+    def __init__(self, failure: Exception | None = None, count: int | None = None, *, slots: int | None = None) -> None:
         clock = SystemClock()
         self.backend, self.ledger = Backend(failure, count), Ledger()
-        self.gate = Gate("b", ceiling=1, adaptive=False, clock=clock)
+        self.gate = Gate("b", ceiling=1, adaptive=False, clock=clock, slots=slots, reserved=1 if slots else 0)
         routes = Routes(routes=(Route(id="claude", backend="b", upstream="qwen", price=PRICE, max_tokens=100),))
         self.step = Interactive(
             routes=routes, backends={"b": self.backend}, gates={"b": self.gate}, ledger=self.ledger, clock=clock
@@ -214,3 +215,32 @@ async def test_tokens_are_counted_by_the_backend_or_estimated_and_said_so(
     """Contract §7.2: the backend's own count where it has one, else a marked estimate."""
     body = b'{"model":"claude","messages":[{"role":"user","content":"hi"}]}'
     assert await Desk(count=count).step.count_tokens(body, CALLER) == expected
+
+
+async def test_until_a_stream_s_first_token_no_batch_request_is_started_in_a_slot() -> None:
+    """A person's prompt is not read behind a batch's; from the first token on both are answered side by side."""
+    desk = Desk(slots=1)
+    seen = []
+    async for event in desk.step.stream(desk.step.check(BODY, CALLER), CALLER):
+        await asyncio.sleep(0)  # lets the gate hear of it
+        seen.append((event["type"], desk.gate.has_room()))
+    assert seen[:2] == [("message_start", False), ("content_block_delta", True)]
+
+
+@pytest.mark.parametrize("failure", [None, AttemptFailedError("500", APIError("The backend answered 500."))])
+async def test_after_a_whole_answer_or_none_the_slots_are_the_batch_s_again(failure: Exception | None) -> None:
+    """The first token of a whole answer is its last."""
+    desk = Desk(failure, slots=1)
+    answer = desk.backend.infer
+    room = []
+
+    async def infer(call: Call) -> dict[str, Any]:
+        room.append(desk.gate.has_room())
+        return await answer(call)
+
+    desk.backend.infer = infer  # type: ignore[method-assign]  # looks at the gate while it answers
+    with suppress(APIError):
+        await desk.create()
+    await asyncio.sleep(0)  # lets the gate hear of it
+    assert room == [False]
+    assert desk.gate.has_room()
