@@ -12,21 +12,21 @@ from tasks.wording import joined, wrapped
 
 FORMATS = Pool(
     (
-        "Answer with one of: {commas}.",
-        "Answer with one of: {commas}",
+        "^Answer with one of: {commas}.",
+        "^Answer with one of: {commas}",
         "one of: {commas}",
-        "Labels: {commas}",
+        "^Labels: {commas}",
         "Labels: {bars}",
         "({slashes})",
         "Options: {bars}",
-        "Options:\n{bullets}",
+        "^Options:\n{bullets}",
         "Choose one of these labels:\n{bullets}",
         "Categories:\n{bullets}",
         "Possible answers: {commas}.",
         "Reply with exactly one of {or}.",
         "Answer {or}.",
-        "Is it {or}?",
-        "Reply with one word: {or}",
+        "^Is it {or}?",
+        "^Reply with one word: {or}",
         "Choose from [{commas}].",
         "Choices: {json}",
         "labels = {json}",
@@ -91,7 +91,7 @@ ENDINGS = Pool(
 )
 SYSTEMS = Pool(
     (
-        "You sort texts. Reply with one word.",
+        "^You sort texts. Reply with one word.",
         "You are a classifier.",
         "You classify texts.",
         "You label data. Answer with the label only.",

@@ -33,10 +33,12 @@ def sections(name: str) -> dict[str, tuple[str, ...]]:
 
 
 class Pool(Generic[Thing]):
-    """A list to pick from, of which training never sees a part."""
+    """A list to pick from, of which training never sees a part; a text that starts with `^` is always in training."""
 
     def __init__(self, things: Sequence[Thing]) -> None:
-        self.train, self.held_out = held_out(things)
+        always = tuple(thing for thing in things if isinstance(thing, str) and thing.startswith("^"))
+        self.train, self.held_out = held_out([thing for thing in things if thing not in always])
+        self.train += tuple(thing[1:] for thing in always)
         self.held_out = self.held_out or self.train
 
     def of(self, split: Split) -> tuple[Thing, ...]:

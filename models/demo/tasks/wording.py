@@ -8,7 +8,7 @@ from tasks.lists import Pool, chance
 
 WRAPS = Pool(
     (
-        "Text:\n{t}",
+        "^Text:\n{t}",
         "Text: {t}",
         '"{t}"',
         "'{t}'",
