@@ -1,6 +1,6 @@
 # Every recipe does its own set-up: Python >= 3.11 is all it expects. `make PYTHON=/path/to/python3.12 ...` chooses another one.
 #
-#   make demo     a server, a hundred requests through the official SDK, the answers: from nothing, in one go
+#   make demo     a server, its own engine with a toy model, real texts of this machine in one batch: from nothing, in one go
 #   make serve    a server on http://127.0.0.1:8321 with its data in ./data        (SERVE="--port 9000 --config my.toml")
 #   make test     everything CI runs, but the check                                (PYTEST="-k admit -x")
 #   make check    format, lint, types, import layers, spelling

@@ -333,15 +333,17 @@ class Found:
     url: str = "http://127.0.0.1:1"
     protocol: str = "openai"
     models: tuple[str, ...] = ()
+    slots: int | None = None
 
 
 def test_engines_on_this_machine_become_backends() -> None:
     """Each model under its own name, every other name at the first engine's first model."""
-    found = [Found(kind="vllm", models=("a", "b")), Found(kind="vllm", models=("b", "c"))]
+    found = [Found(kind="vllm", models=("a", "b")), Found(kind="vllm", models=("b", "c"), slots=4)]
     settings = with_engines(load(None, {}), found)
     assert [backend.name for backend in settings.backends] == ["vllm", "vllm-1"]
     assert isinstance(settings.backends[0], OpenAIBackendSettings)
     assert settings.backends[0].flavour == "vllm"
+    assert [getattr(backend, "slots", None) for backend in settings.backends] == [None, 4]
     routes = settings.routes()
     served = {name: (route.backend, route.upstream) for name in "abcd" if (route := routes.find(name))}
     assert served == {"a": ("vllm", None), "b": ("vllm", None), "c": ("vllm-1", None), "d": ("vllm", "a")}

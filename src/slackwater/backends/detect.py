@@ -15,6 +15,8 @@ from slackwater.domain.errors import AttemptFailedError
 Kind = Literal["ollama", "llamacpp", "vllm", "sglang", "lmstudio", "litellm"]
 
 _HOST = "127.0.0.1"
+SLOTS_MAX = 4096
+"""More than this is no number of slots."""
 PORTS: tuple[tuple[Kind, int], ...] = (
     ("ollama", 11434),
     ("llamacpp", 8080),
@@ -43,6 +45,8 @@ class Found:
     models: tuple[str, ...] = ()
     needs_key: bool = False
     """It refused to list its models without a key; `models` is empty then."""
+    slots: int | None = None
+    """Requests it generates at once, each with a prompt cache of its own; None where it does not say."""
 
 
 async def detect(timeout_seconds: float = 0.3, *, ports: Sequence[tuple[Kind, int]] = PORTS) -> list[Found]:
@@ -63,9 +67,21 @@ async def _probe(session: aiohttp.ClientSession, kind: Kind, port: int) -> Found
             return Found(kind=kind, url=url, needs_key=True)
         if status != _OK:
             return None
-        return Found(kind=_BY_OWNER.get(owner_of_models(listing), kind), url=url, models=tuple(listed_models(listing)))
+        kind = _BY_OWNER.get(owner_of_models(listing), kind)
+        slots = await _slots(session, url) if kind == "llamacpp" else None
+        return Found(kind=kind, url=url, models=tuple(listed_models(listing)), slots=slots)
     except (aiohttp.ClientError, TimeoutError, OSError, AttemptFailedError):
         return None
+
+
+async def _slots(session: aiohttp.ClientSession, url: str) -> int | None:
+    """Ask a llama.cpp server how many slots it has."""
+    try:
+        status, facts = await _get(session, f"{url}/props")
+    except (aiohttp.ClientError, TimeoutError, OSError, AttemptFailedError):
+        return None
+    slots = facts.get("total_slots") if status == _OK and isinstance(facts, dict) else None
+    return slots if isinstance(slots, int) and 0 < slots <= SLOTS_MAX else None
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, Any]:

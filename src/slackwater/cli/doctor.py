@@ -88,6 +88,7 @@ def toml_for(engines: "Sequence[Found]", models: "Sequence[Candidate]" = ()) -> 
         name = engine.kind if engine.kind not in {one.kind for one in engines[:number]} else f"{engine.kind}-{number}"
         taken.add(name)
         yield from ("[[backends]]", f'name = "{name}"', f'protocol = "{engine.protocol}"', f'url = "{engine.url}"')
+        yield from ([f"slots = {engine.slots}"] if engine.slots else [])
         yield from (['api_key_env = "GPU0_API_KEY"   # the variable that holds its key'] if engine.needs_key else [])
         yield ""
         for model in (one for one in engine.models if one not in named):

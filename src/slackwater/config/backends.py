@@ -80,7 +80,7 @@ class OpenAIBackendSettings(_RemoteSettings):
     protocol: Literal["openai"]
     """How the backend is spoken to: `anthropic`, `openai`, `llamacpp` or `simulated`."""
     flavour: Literal["auto", "vllm", "sglang", "llamacpp", "ollama", "openai"] = "auto"
-    """Which server it is, for extensions such as reasoning switches; `auto` sends what all of them take."""
+    """Which server it is, for what one takes and another does not; `auto` asks it at the first call."""
     slots: int | None = Field(default=None, ge=1, le=4096)
     """For a llama.cpp server of yours: how many slots it has (`--parallel`), so that requests with a common prefix
     stay together on one. None: a server that shares its prefix cache between all requests."""

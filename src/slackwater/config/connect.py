@@ -35,6 +35,10 @@ class Engine(Protocol):
     def models(self) -> Sequence[str]:
         """The model names it offers."""
 
+    @property
+    def slots(self) -> int | None:
+        """How many slots it has; None: it has none, or does not say."""
+
 
 class StandIn(ModelSettings):
     """A model that answers only because nothing else is there: everything it answers says so."""
@@ -84,5 +88,9 @@ def _backend(name: str, engine: Engine) -> AnthropicBackendSettings | OpenAIBack
     known = typing.get_args(OpenAIBackendSettings.model_fields["flavour"].annotation)
     flavour = engine.kind.lower().replace(".", "").replace("_", "")
     return OpenAIBackendSettings(
-        name=name, protocol="openai", url=engine.url, flavour=flavour if flavour in known else "auto"
+        name=name,
+        protocol="openai",
+        url=engine.url,
+        flavour=flavour if flavour in known else "auto",
+        slots=engine.slots,
     )

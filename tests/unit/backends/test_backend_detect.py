@@ -26,6 +26,22 @@ async def test_ollama_is_asked_for_its_version_first(stub: Stub) -> None:
     assert [request.path for request in stub.received] == ["/api/version", "/v1/models"]
 
 
+async def test_a_llama_cpp_server_is_asked_how_many_slots_it_has(stub: Stub) -> None:
+    """Each group of requests with a common prefix keeps to one; a server that says nothing useful has none."""
+    listing = reply({"data": [{"id": "m.gguf", "owned_by": "llamacpp"}]})
+    for props, slots in (
+        (reply({"total_slots": 4}), 4),
+        (reply({"total_slots": "4"}), None),
+        (reply({"total_slots": 0}), None),
+        (reply([]), None),
+        (reply(b"<html>"), None),
+        (reply(status=403), None),
+    ):
+        stub.answers = [listing, props]
+        found = await detect(2.0, ports=[("vllm", port_of(stub))])
+        assert found == [Found(kind="llamacpp", url=stub.url, models=("m.gguf",), slots=slots)]
+
+
 async def test_an_engine_behind_a_key_is_found_without_its_models(stub: Stub) -> None:
     """`doctor` can then say that a key is needed."""
     stub.answers = [reply(status=401)]
