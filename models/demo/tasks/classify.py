@@ -108,11 +108,11 @@ def instruction(rng: random.Random, split: Split, dimension: Dimension) -> str:
 def unlisted(rng: random.Random, split: Split) -> Example:
     """Name no labels: the usual three words answer for a sentiment, a sentence of one word for a question."""
     if chance(rng, 0.5):
-        question, truth, text = judged(rng, split)
+        question, agreed, text = judged(rng, split)
         return Example(
             task="unlisted",
             messages=laid_out(rng, split, polite(rng, split, question), "", text),
-            answer=says("Yes." if truth else "No."),
+            answer=says("Yes." if agreed else "No."),
         )
     truth = rng.choice(("positive", "negative", "neutral"))
     asked = ABOUT.pick(rng, split).format(target="sentiment", noun=rng.choice(DIMENSIONS["sentiment"].nouns))

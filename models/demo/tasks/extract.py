@@ -24,7 +24,7 @@ SCENES = {
 SLOT = re.compile(r"\{(\w+)\}")
 NUMBERS = frozenset({"small", "large", "price", "age", "year"})
 FIELDS_MAX = 6
-ABSENT = (
+ABSENT: tuple[str, ...] = (
     "shoe size",
     "blood type",
     "license",
@@ -144,7 +144,7 @@ def asked_as_schema(rng: random.Random, wanted: dict[str, Value | None]) -> str:
         }
         for key, value in wanted.items()
     }
-    schema = {"type": "object", "properties": types}
+    schema: dict[str, object] = {"type": "object", "properties": types}
     if chance(rng, 0.6):
         schema["required"] = list(wanted)
     if chance(rng, 0.3):

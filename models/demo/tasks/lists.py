@@ -36,9 +36,11 @@ class Pool(Generic[Thing]):
     """A list to pick from, of which training never sees a part; a text that starts with `^` is always in training."""
 
     def __init__(self, things: Sequence[Thing]) -> None:
-        always = tuple(thing for thing in things if isinstance(thing, str) and thing.startswith("^"))
-        self.train, self.held_out = held_out([thing for thing in things if thing not in always])
-        self.train += tuple(thing[1:] for thing in always)
+        usual = [isinstance(thing, str) and thing.startswith("^") for thing in things]
+        rest = [thing for thing, always in zip(things, usual, strict=True) if not always]
+        train, self.held_out = held_out(rest)
+        marked = [thing for thing, always in zip(things, usual, strict=True) if always]
+        self.train: tuple[Thing, ...] = (*train, *(thing[1:] for thing in marked))  # type: ignore[index]  # texts
         self.held_out = self.held_out or self.train
 
     def of(self, split: Split) -> tuple[Thing, ...]:

@@ -53,7 +53,7 @@ NOT_GOOD = Pool(
     )
 )
 NOT_BAD = Pool(("not {b}", "not {b} at all", "never {b}", "anything but {b}", "not {b} in the least", "far from {b}"))
-PLAIN_GOOD = (
+PLAIN_GOOD: tuple[str, ...] = (
     "good",
     "great",
     "reliable",
@@ -66,7 +66,7 @@ PLAIN_GOOD = (
     "impressive",
 )
 PLAIN_GOOD += ("happy", "satisfying", "nice", "enjoyable", "fresh", "smooth", "perfect", "worth it", "what I hoped for")
-PLAIN_BAD = (
+PLAIN_BAD: tuple[str, ...] = (
     "bad",
     "disappointing",
     "boring",

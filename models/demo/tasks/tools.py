@@ -20,6 +20,7 @@ KINDS = tuple(title.removesuffix(" names") for title in LISTS if title.endswith(
 PARAMS = {kind: sections("tools")[f"{kind} params"] for kind in KINDS}
 SLOT = re.compile(r"\{(\w+)\}")
 SYNTHETIC_SHARE = 0.4
+WEATHER_SHARE = 0.15
 OFFERED = (1, 1, 2, 2, 3, 4)
 
 
@@ -102,9 +103,9 @@ def typed(rng: random.Random, value: Value, name: str, drawn: str = "") -> dict[
     return schema
 
 
-def known(rng: random.Random, split: Split) -> Offer:
-    """Offer a tool as programs have them."""
-    kind = rng.choice(KINDS)
+def known(rng: random.Random, split: Split, kind: str = "") -> Offer:
+    """Offer a tool as programs have them, of any kind or of the one named."""
+    kind = kind or rng.choice(KINDS)
     template = LISTS[f"{kind} ask"].pick(rng, split)
     wanted = set(SLOT.findall(template))
     values: dict[str, Value] = {}
@@ -335,8 +336,8 @@ RESULTS: tuple[Callable[[random.Random, Split, str], tuple[str, str]], ...] = (
 def tool_answer(rng: random.Random, split: Split) -> Example:
     """Hand back a tool's result and ask for the answer in words."""
     chosen = offer(rng, split)
-    while not chosen.place and chance(rng, 0.2):
-        chosen = known(rng, split)
+    if chance(rng, WEATHER_SHARE):
+        chosen = known(rng, split, "weather")
     if chosen.kind == "weather" and chance(rng, 0.85):
         result, said = weather_result(rng, split, chosen.place)
     else:

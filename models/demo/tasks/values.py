@@ -11,7 +11,7 @@ Value = str | int | float | bool
 Draw = Callable[[random.Random, Split], Value]
 
 LISTS = pools("values")
-ONSETS = (
+ONSETS: tuple[str, ...] = (
     "",
     "b",
     "br",
