@@ -95,10 +95,7 @@ class Gate:
             self.release(interactive=interactive)
 
     def hush(self, seconds: float) -> Callable[[], None]:
-        """Start no batch work at a backend with slots until what is returned is called, or so many seconds are over.
-
-        What is being answered goes on; a prompt that comes now is not read behind others'.
-        """
+        """Start no batch work at a backend with slots until what is returned is called, or so many seconds are over."""
         if self.slots is None:
             return lambda: None
         timer = asyncio.ensure_future(self._clock.sleep(seconds))

@@ -40,10 +40,7 @@ class Holding:
         return self.stopped_at is None and self.certain and self.clock.now() < self.lease.expires_at
 
     def stop(self, *, slots_too: bool) -> None:
-        """Send nothing more; what is being answered goes on, what waits for its next attempt is let go.
-
-        With `slots_too` what occupies a slot of a backend with few is let go as well: somebody else is waiting for it.
-        """
+        """Send nothing more; what is being answered goes on, except in slots with `slots_too`: others wait for them."""
         if self.stopped_at is None:
             self.stopped_at = self.clock.monotonic()
         self._cancel(turn for turn in self.turns if not turn.sending or (slots_too and turn.gate and turn.gate.slots))

@@ -138,8 +138,8 @@ class Lanes:
         if group.entries:
             return
         self._kept = [one for one in self._kept if one is not group]
+        batch, workspace = group.batch, group.batch.workspace
         if not group.flying:
-            batch, workspace = group.batch, group.batch.workspace
             del batch.groups[group.number]
             if not batch.groups:
                 del self._batches[batch.id], workspace.batches[batch.id]
