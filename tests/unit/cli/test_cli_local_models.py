@@ -199,3 +199,28 @@ def test_where_no_engine_can_run_the_simulator_answers_and_says_why(
     (backend,) = serve_command._with_engines(load(None, {})).backends
     assert isinstance(backend, SimulatedBackendSettings)
     assert "this installation is not whole" in capsys.readouterr().err
+
+
+async def test_a_local_model_that_is_tried_out_is_loaded(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How it runs is said; one that cannot be loaded is a problem with its reason, and the exit code says so."""
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    tiny_model(tmp_path / "good.gguf")
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "good.gguf").read_bytes()[:100_000])
+    text = "".join(
+        f'[[backends]]\nname = "{name}"\nprotocol = "llamacpp"\nmodel = "{name}.gguf"\n[[models]]\nid = "{name}"\n'
+        f'backend = "{name}"\n'
+        for name in ("good", "cut")
+    )
+    (tmp_path / "two.toml").write_text(text)
+    ended = await command("backends", "test", "--config", "two.toml")
+    good, cut = json.loads(ended.out)["data"]
+    assert ended.code == 1
+    assert (good["state"], good["models"], good["problem"]) == ("ok", ["good"], None)
+    assert "2,048 tokens each" in good["runs"]
+    assert (cut["state"], cut["models"], cut["runs"]) == ("problem", [], None)
+    assert "is cut off" in cut["problem"]
+    listed = json.loads((await command("backends", "list", "--config", "two.toml")).out)["data"]
+    assert [one["file"] for one in listed] == ["good.gguf", "cut.gguf"]

@@ -60,10 +60,8 @@ class LlamaCppBackend:
             return await (await self._client_of(running)).count_tokens(call)
 
     async def models(self) -> list[str]:
-        """Return the one model, once it answers."""
-        async with self._engine.serving() as running:
-            await (await self._client_of(running)).models()
-        return [self.name]
+        """Return the one model; it is not loaded for a list, but not listed where it cannot be."""
+        return [] if self._engine.refusal is not None else [self.name]
 
     async def close(self) -> None:
         """Let go of connections; the engine is ended by whoever made it."""

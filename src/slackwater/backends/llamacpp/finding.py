@@ -60,7 +60,7 @@ def _everywhere(home: Path, environ: Mapping[str, str], folder: Path) -> Iterato
     for place in (home / ".lmstudio/models", home / ".cache/lm-studio/models"):
         yield from in_folder(place, source="LM Studio", depth=3)
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
-    for repository in _folders(Path(hub)):
+    for repository in _folders(Path(hub), prefix="models--"):
         yield from in_folder(repository / "snapshots", source="the Hugging Face cache", depth=3)
     yield from in_folder(Path(environ.get("LLAMA_CACHE") or cache / "llama.cpp"), source="llama.cpp's cache", depth=0)
     yield from in_folder(folder, source="this folder", depth=1)
@@ -161,8 +161,8 @@ def _is_further_part(path: Path) -> bool:
     return part is not None and int(part[1]) > 1
 
 
-def _folders(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in _entries(folder) if path.is_dir())
+def _folders(folder: Path, *, prefix: str) -> Iterable[Path]:
+    return [path for path in _entries(folder) if path.name.startswith(prefix) and path.is_dir()]
 
 
 def _files(folder: Path, *, depth: int) -> Iterator[Path]:
