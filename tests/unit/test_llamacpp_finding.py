@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,13 @@ def test_a_projector_goes_with_the_model_it_is_named_after(
     for name in files:
         put(folder / f"{name}.gguf")
     assert {one.name: one.mmproj and one.mmproj.stem for one in found(home, folder)} == pairs
+
+
+def test_a_name_that_is_no_text_is_passed_over(home: Path, folder: Path) -> None:
+    """A configuration could not name it."""
+    put(folder / os.fsdecode(b"\xff.gguf"))
+    good = put(folder / "größe 'x\".gguf")
+    assert [one.path for one in found(home, folder)] == [good]
 
 
 def test_nothing_keeps_anybody_waiting(home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

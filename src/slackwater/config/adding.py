@@ -112,6 +112,8 @@ def _replace(path: Path, text: str, environ: Mapping[str, str]) -> None:
             os.fsync(stream.fileno())
         load(beside, environ)
         beside.replace(path)
+    except UnicodeEncodeError:
+        raise ConfigError("the model's path is not UTF-8, as a configuration must be; give it another name") from None
     except OSError as problem:
         raise ConfigError(f"{path}: {problem.strerror or problem}") from problem
     except ConfigError as error:

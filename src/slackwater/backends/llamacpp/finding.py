@@ -184,9 +184,18 @@ def _files(folder: Path, *, depth: int) -> Iterator[Path]:
 def _entries(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries)
+            return sorted(Path(entry.path) for entry in entries if _is_text(entry.path))
     except OSError:
         return []
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a path can be written into a configuration, which is UTF-8; on Linux a name may be any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _real(path: Path) -> Path:
