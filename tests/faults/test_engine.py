@@ -296,6 +296,9 @@ async def test_a_model_that_nobody_uses_gives_its_memory_back(local: Engines) ->
         pid = _pid(engine)
         await _event(lambda: False, seconds=0.4)
         assert _alive(pid)
+    for _ in range(20):
+        async with engine.serving():
+            assert len(engine._tasks) == 2, "one watches for its end, one for its idleness"
     await _event(lambda: engine.reserved_bytes == 0)
     assert not _alive(pid)
     async with engine.serving() as running:
@@ -325,6 +328,31 @@ async def test_a_child_that_never_gets_ready_is_ended(local: Engines, monkeypatc
         await engine.serving().__aenter__()
     assert engine.reserved_bytes == 0
     assert _children(os.getpid()) == []
+
+
+async def test_no_process_to_be_had_is_no_verdict_on_the_model(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is sent away and may come back."""
+    engine = local.make().add(local.tiny())
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nothing/here")
+        with pytest.raises(BackendAwayError, match="could not be started"):
+            await engine.serving().__aenter__()
+    async with engine.serving() as running:
+        assert await _generate(running)
+
+
+async def test_closing_ends_starts_too(local: Engines) -> None:
+    """A server that ends while a model is loaded leaves no child and no waiting caller."""
+    made = local.make()
+    engine = made.add(local.tiny())
+    waiting = asyncio.create_task(engine.serving().__aenter__())
+    await _event(lambda: bool(_children(os.getpid())))
+    await made.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert _children(os.getpid()) == []
+    with pytest.raises(BackendAwayError, match="is being closed"):
+        await engine.serving().__aenter__()
 
 
 async def test_a_child_that_hangs_is_ended_when_somebody_doubts_it(

@@ -60,6 +60,11 @@ def of_failed_start(model: LocalModel, gguf: GGUF, answer: Mapping[str, Any], lo
             return _of_refusal(model, gguf, log)
 
 
+def of_no_process(error: OSError) -> Failure:
+    """Explain why no child could be made: too many processes or files, no memory."""
+    return Failure(sentence=f"The engine's process could not be started: {_clean(str(error))}.", tries=None)
+
+
 def of_end(status: int, log: str) -> str:
     """Say how a running child ended."""
     cause = _cause(log)

@@ -12,12 +12,13 @@ import math
 import os
 import signal
 import sys
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, TextIO
 
 PR_SET_PDEATHSIG: Final = 1
 SMOKE_TOKENS: Final = 4
 OOM_SCORE: Final = "500"
 """When memory runs out, the kernel ends this process and not the server."""
+FAILED: Final = 3
 WARNINGS: Final = 2
 """llama.cpp's log level: what goes wrong, and nothing for each request."""
 
@@ -31,14 +32,17 @@ def main() -> None:
     try:
         server = _open(settings)
     except ImportError as error:
-        _fail(answers, "import", str(error))
+        _say(answers, {"failed": str(error), "kind": "import"})
+        sys.exit(FAILED)
     except Exception as error:  # noqa: BLE001  # the parent finds the cause in the log
-        _fail(answers, "load", str(error))
+        _say(answers, {"failed": str(error), "kind": "load"})
+        sys.exit(FAILED)  # the long way out: llama.cpp's log is written by a thread, and says why
     trouble = _trouble(server)
     if trouble is not None:
-        _fail(answers, *trouble)
-    answers.write(json.dumps({"url": server.listening_address}) + "\n")
-    answers.flush()
+        kind, reason = trouble
+        _say(answers, {"failed": reason, "kind": kind})
+        os._exit(FAILED)
+    _say(answers, {"url": server.listening_address})
     while os.read(0, 1):
         pass
     os._exit(0)
@@ -100,11 +104,9 @@ def _trouble(server: Any) -> tuple[str, str] | None:  # noqa: ANN401  # xllamacp
     return None
 
 
-def _fail(answers: TextIO, kind: str, reason: str) -> NoReturn:
-    answers.write(json.dumps({"failed": reason, "kind": kind}) + "\n")
+def _say(answers: TextIO, answer: dict[str, str]) -> None:
+    answers.write(json.dumps(answer) + "\n")
     answers.flush()
-    sys.stderr.flush()
-    os._exit(3)
 
 
 if __name__ == "__main__":

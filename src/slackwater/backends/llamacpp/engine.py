@@ -145,7 +145,7 @@ class Engine:
             self._users -= 1
             if self._users == 0:
                 self.used_at = self._clock.monotonic()
-                await self._left_alone()
+                await self._neighbors.something_freed()
 
     def has_run_for(self, seconds: float) -> bool:
         """Whether its child has been there for at least so long."""
@@ -225,6 +225,8 @@ class Engine:
             generation=self._generation,
         )
         self._keep(self._watch(process))
+        if self._neighbors.idle_seconds > 0:
+            self._keep(self._stop_when_idle(process))
         _log.info(
             "a local model is loaded",
             backend=self.name,
@@ -302,20 +304,16 @@ class Engine:
         finally:
             self._doubted.discard(process)
 
-    async def _left_alone(self) -> None:
-        await self._neighbors.something_freed()
-        if self._neighbors.idle_seconds > 0 and self._process is not None and not self._closed:
-            self._keep(self._stop_when_idle(self._process))
-
     async def _stop_when_idle(self, process: EngineProcess) -> None:
-        wait = self._neighbors.idle_seconds
-        while wait > 0:
-            await self._clock.sleep(wait)
-            if not self.is_idle or self._process is not process:
-                return
-            wait = self.used_at + self._neighbors.idle_seconds - self._clock.monotonic()
-        await self.stop("nobody used it")
-        await self._neighbors.something_freed()
+        """Watch a child for its whole life; end it when nobody has used it for the idle time."""
+        idle = self._neighbors.idle_seconds
+        while self._process is process:
+            wait = self.used_at + idle - self._clock.monotonic() if self.is_idle else idle
+            if wait <= 0:
+                await self.stop("nobody used it")
+                await self._neighbors.something_freed()
+            else:
+                await self._clock.sleep(wait)
 
     def _keep(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

@@ -27,6 +27,7 @@ HTTP_THREADS_SPARE: Final = 8
 CHECKED_BYTES_MAX: Final = 2**30
 """Weights of files up to this size are looked through while they are loaded; with larger ones that takes too long."""
 START_SECONDS: Final = 120.0
+LAST_WORDS_SECONDS: Final = 5.0
 LOAD_BYTES_PER_SECOND: Final = 20 * 2**20
 """The slowest disk that a model is waited for."""
 ENVIRONMENT: Final[Mapping[str, str]] = {"GOMP_SPINCOUNT": "10000", "GGML_NO_BACKTRACE": "1"}
@@ -88,10 +89,13 @@ class EngineProcess:
     async def start(cls, plan: Plan) -> "EngineProcess":
         """Start a child and wait until it has generated its first tokens. Raises StartFailedError."""
         api_key = secrets.token_urlsafe(32)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(CHILD),
-            stdin=PIPE, stdout=PIPE, stderr=PIPE, env=os.environ | ENVIRONMENT, start_new_session=True,
-        )  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(CHILD),
+                stdin=PIPE, stdout=PIPE, stderr=PIPE, env=os.environ | ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise StartFailedError(causes.of_no_process(error)) from error
         started = cls(process, api_key)
         try:
             answer = await started._first_answer(plan, api_key)
@@ -99,6 +103,7 @@ class EngineProcess:
             await started.stop()
             raise
         if "url" not in answer:
+            await started._last_words()
             await started.stop()
             raise StartFailedError(causes.of_failed_start(plan.model, plan.gguf, answer, started.log(), started.status))
         started.url = str(answer["url"])
@@ -150,6 +155,12 @@ class EngineProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.shield(self.ended())
 
+    async def _last_words(self) -> None:
+        """Let a child that could not load its model end by itself: the cause may come at the very end of its log."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await asyncio.shield(self.ended())
+
     async def _first_answer(self, plan: Plan, api_key: str) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101  # asked for above
@@ -160,6 +171,7 @@ class EngineProcess:
                 await stdin.drain()
                 line = await stdout.readline()
         except TimeoutError:
+            await self.stop()
             return {"kind": "slow", "failed": f"nothing after {plan.start_seconds:.0f} seconds"}
         except (ConnectionError, ValueError):
             line = b""
