@@ -196,6 +196,7 @@ def _teach(tensors: dict[str, Tensor], tokens: list[str], says: Sequence[str | b
     for word in says:
         script += [word] if isinstance(word, str) else [letters[byte] for byte in word]
     script.append(CONTROL[-1])
+    assert len(set(script)) == len(script), "a parrot says no token twice"
     for name, (_, numbers) in tensors.items():
         if name.endswith(("attn_output.weight", "ffn_down.weight")):
             numbers[:] = array("f", bytes(4 * len(numbers)))
