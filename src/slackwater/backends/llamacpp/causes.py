@@ -21,9 +21,16 @@ _ERROR_LINES: Final = (
     re.compile(r"(?:mtmd_\w+|clip_\w+|clip): (?:error: )?(?P<cause>.+)"),
     re.compile(r"(?P<cause>(?:GGML_ASSERT|terminate called|what\(\):).+)"),
 )
-_UNKNOWN: Final = (
-    re.compile(r"unknown model architecture: '(?P<name>.+?)'"),
-    re.compile(r"unknown pre-tokenizer type: '(?P<name>.+?)'"),
+_KNOWN: Final = (
+    (
+        re.compile(r"unknown model architecture: '(.+?)'"),
+        f"has the architecture '{{}}', which this engine does not know; {NEWER}",
+    ),
+    (
+        re.compile(r"unknown pre-tokenizer type: '(.+?)'"),
+        f"has a tokenizer of the kind '{{}}', which this engine does not know; {NEWER}",
+    ),
+    (re.compile(r"(invalid data)"), f"has damaged weights: some of them are no numbers; {AGAIN}"),
 )
 _MEMORY: Final = re.compile(
     r"unable to allocate|failed to allocate|cannot allocate|bad_alloc|out of memory|ENOMEM", re.IGNORECASE
@@ -78,17 +85,13 @@ def _of_refusal(model: LocalModel, gguf: GGUF, log: str) -> Failure:
     if model.mmproj is not None and _PROJECTOR.search(log):
         cause = _cause(log) or "the engine refused it"
         return _lasting(f"{model.mmproj} cannot be used as projector (mmproj) with {model.path}: {cause}.")
-    if unknown := _UNKNOWN[0].search(log):
-        return _lasting(
-            f"{model.path} has the architecture {unknown['name']!r}, which this engine does not know; {NEWER}."
-        )
-    if unknown := _UNKNOWN[1].search(log):
-        return _lasting(
-            f"{model.path} has a tokenizer of the kind {unknown['name']!r}, which this engine does not know; {NEWER}."
-        )
-    if "invalid data" in log:
-        return _lasting(f"{model.path} has damaged weights: some of them are no numbers; {AGAIN}.")
-    cause = _cause(log) or "the engine did not say why"
+    for pattern, sentence in _KNOWN:
+        found = pattern.search(log)
+        if found is not None:
+            return _lasting(f"{model.path} {sentence.format(found[1])}.")
+    cause = _cause(log)
+    if not cause:  # its log may have been lost on the way
+        return Failure(sentence=f"{model.path} cannot be loaded: the engine did not say why.", tries=CRASHES)
     advice = f"; {AGAIN}" if _DAMAGED.search(log) else ""
     return _lasting(f"{model.path} ({gguf.architecture}) cannot be loaded: {cause}{advice}.")
 

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from typing import Any, Final, TextIO
 
 PR_SET_PDEATHSIG: Final = 1
@@ -19,6 +20,8 @@ SMOKE_TOKENS: Final = 4
 OOM_SCORE: Final = "500"
 """When memory runs out, the kernel ends this process and not the server."""
 FAILED: Final = 3
+LOG_SECONDS: Final = 0.1
+"""llama.cpp writes its log in a thread that nobody waits for, and why a model does not load is said there only."""
 WARNINGS: Final = 2
 """llama.cpp's log level: what goes wrong, and nothing for each request."""
 
@@ -36,7 +39,8 @@ def main() -> None:
         sys.exit(FAILED)
     except Exception as error:  # noqa: BLE001  # the parent finds the cause in the log
         _say(answers, {"failed": str(error), "kind": "load"})
-        sys.exit(FAILED)  # the long way out: llama.cpp's log is written by a thread, and says why
+        threading.Event().wait(LOG_SECONDS)
+        sys.exit(FAILED)
     trouble = _trouble(server)
     if trouble is not None:
         kind, reason = trouble
