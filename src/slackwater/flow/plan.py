@@ -17,6 +17,8 @@ from slackwater.wire.prompt import Prompt
 
 PREFIX_BYTES_MIN = 4_096
 """Shortest shared start worth warming a cache for: about 1,024 tokens, the usual minimum (contract §10)."""
+SHORT_PREFIX_BYTES_MIN = 1_024
+"""Shortest shared start worth staying in a slot for: an engine on this machine reads it as slowly as anything else."""
 MODELS_MAX = 256
 """Batches that name more models than this have the rarest of them share shards, so that shards stay few."""
 MIXED = ""
@@ -31,7 +33,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     """The shard's model: the request's own, or `MIXED`."""
     group: int
-    """Prefix group, 1…; 0 when no prefix of at least `PREFIX_BYTES_MIN` is shared."""
+    """Prefix group, 1…; negative when the shared prefix is worth a slot only, 0 when none is that long."""
 
 
 def plan(prompts: Iterable[Prompt | None]) -> list[Planned]:
@@ -75,6 +77,7 @@ class _Tree:
         self._requests = [0]
         """By node, how many requests begin like this. There is no node 0."""
         self._long: set[int] = set()
+        self._short: set[int] = set()
 
     def path(self, model: str, cuts: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Enter a request; `cuts` are (bytes from the prompt's start, hash of them) in growing order."""
@@ -85,8 +88,8 @@ class _Tree:
         for length, digest in cuts:
             node = self._enter((node, digest))
             path.append(node)
-            if length >= PREFIX_BYTES_MIN:
-                self._long.add(node)
+            if length >= SHORT_PREFIX_BYTES_MIN:
+                (self._long if length >= PREFIX_BYTES_MIN else self._short).add(node)
         return tuple(path)
 
     def _enter(self, key: tuple[int, str | int]) -> int:
@@ -99,11 +102,13 @@ class _Tree:
         return node
 
     def groups(self, paths: Sequence[tuple[int, ...]]) -> list[int]:
-        """Return the deepest node of each path that is long enough and shared, else 0."""
-        shared = {node for node in self._long if self._requests[node] > 1}
-        if not shared:
-            return [0] * len(paths)
-        return [next((node for node in reversed(path) if node in shared), 0) for path in paths]
+        """Return the deepest node of each path that is shared and long, else one that is short, negative, else 0."""
+        long, short = ({node for node in nodes if self._requests[node] > 1} for nodes in (self._long, self._short))
+        return [_deepest(path, long) or -_deepest(path, short) for path in paths]
+
+
+def _deepest(path: Sequence[int], nodes: set[int]) -> int:
+    return next((node for node in reversed(path) if node in nodes), 0) if nodes else 0
 
 
 def cut(sizes: Iterable[tuple[str, int]]) -> Iterator[Shard]:

@@ -140,7 +140,7 @@ class Schedule:
             for run in shard.runs:
                 if run.group in batch.warming:
                     continue
-                if run.group and run.group not in batch.warm:
+                if run.group > 0 and run.group not in batch.warm:
                     batch.warming.add(run.group)
                 return self._take(batch, shard, run)
         return None

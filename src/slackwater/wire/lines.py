@@ -19,7 +19,7 @@ class StoredRequest(msgspec.Struct, frozen=True, gc=False):
     index: int
     """Position in the create call."""
     group: int
-    """Prefix group within the batch; 0 when the request shares no prefix worth waiting for."""
+    """Prefix group within the batch; 0 when it shares no prefix, negative when a short one, not worth waiting for."""
     custom_id: str
     params: msgspec.Raw
     damaged: bool = False

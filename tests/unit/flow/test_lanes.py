@@ -80,7 +80,7 @@ def cold_starts(order: Sequence[Entry], slots: int) -> int:
 
 
 ARRANGEMENTS = st.lists(
-    st.tuples(st.sampled_from("wxyz"), st.sampled_from("abc"), st.lists(st.integers(0, 6), max_size=40)), max_size=8
+    st.tuples(st.sampled_from("wxyz"), st.sampled_from("abc"), st.lists(st.integers(-2, 4), max_size=40)), max_size=8
 )
 
 

@@ -22,7 +22,7 @@ PROMPTS = st.none() | st.builds(
         model=model, system=system, messages=[{"role": "user", "content": question}]
     ),
     st.sampled_from(["a", "b", "c"]),
-    st.sampled_from(["", "x" * 5_000, "y" * 5_000, "z"]),
+    st.sampled_from(["", "x" * 5_000, "y" * 5_000, "v" * 1_500, "z"]),
     st.sampled_from(["q" * 20, "w" * 6_000]),
 )
 
@@ -47,6 +47,16 @@ def test_a_group_has_at_least_two_members_and_a_long_start(prompts: list[Prompt 
     """Nobody waits for a leader that warms nothing."""
     groups = Counter(place.group for place in plan(prompts) if place.group)
     assert all(count > 1 for count in groups.values())
+
+
+def test_a_short_start_makes_a_group_only_where_no_long_one_is_shared() -> None:
+    """It is worth staying in a slot for, and not worth waiting for: its number is negative."""
+    system = [{"type": "text", "text": "s" * 1_500}]
+    long = [{"type": "text", "text": "l" * 5_000}]
+    places = plan([prompt(system=system), prompt(system=[*system, *long]), prompt(system=[*system, *long])] * 2)
+    groups = {place.index: place.group for place in places}
+    assert groups[0] == groups[3] < 0 < groups[1] == groups[2] == groups[4] == groups[5]
+    assert {place.group for place in plan([prompt(system="s" * 900)] * 3)} == {0}
 
 
 def test_a_batch_without_shared_prefixes_keeps_its_order() -> None:

@@ -129,6 +129,13 @@ def test_other_groups_and_ungrouped_requests_do_not_wait_for_a_leader() -> None:
     assert [entry.position for entry in taken] == [0, 3, 6, 7]
 
 
+def test_a_short_shared_prefix_makes_nobody_wait() -> None:
+    """No cache of such a backend keeps it."""
+    schedule = Schedule()
+    add(schedule, "batch", 5, group=-9)
+    assert len([entry for _ in range(5) if (entry := schedule.next(now=NOW, has_room=lambda _: True))]) == 5
+
+
 def test_a_dropped_shard_leaves_nothing_behind() -> None:
     """C2: after a cancel nothing of the batch can come out any more, not even after its leader is back."""
     schedule = Schedule()
