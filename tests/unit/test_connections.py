@@ -1,0 +1,71 @@
+"""Which gate stands before which backend, and what is known of local models before anything is loaded."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from slackwater.clock import SystemClock
+from slackwater.config import Settings, load
+from slackwater.domain.ids import IdSource
+from slackwater.main.connections import open_connections
+from support.gguf import tiny_model
+
+SERVER = 'protocol = "openai"\nurl = "http://127.0.0.1:1"\n'
+
+
+def settings(directory: Path, text: str) -> Settings:
+    path = directory / "slackwater.toml"
+    path.write_text(text + '[[models]]\nid = "*"\nbackend = "a"\n')
+    return load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit", "slots"),
+    [
+        ("", 16, None),  # found out while working, from sixteen up
+        ("max_in_flight = 64", 64, None),
+        ("slots = 8", 8, 8),
+        ("slots = 8\nmax_in_flight = 4", 4, 8),
+    ],
+)
+async def test_a_server_gets_as_much_as_its_configuration_says(
+    tmp_path: Path, keys: str, limit: int, slots: int | None
+) -> None:
+    """More requests than it has slots would only wait there, and push each other's prefixes out."""
+    configured = settings(tmp_path, f'[[backends]]\nname = "a"\n{SERVER}{keys}\n')
+    async with open_connections(configured, SystemClock(), IdSource(lambda: 0)) as connections:
+        gate = connections.gates["a"]
+        assert (gate.limit, gate.slots) == (limit, slots)
+
+
+async def test_a_local_model_is_known_before_it_is_loaded(tmp_path: Path) -> None:
+    """Its slots bound the gate, with a place more for people; its context is shown; nothing is loaded for a list."""
+    tiny_model(tmp_path / "a.gguf")
+    local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\nslots = 3\ncontext_tokens = 1024\n'
+    async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)) as connections:
+        gate = connections.gates["a"]
+        assert (gate.limit, gate.slots) == (3, 3)
+        for _ in range(3):
+            assert gate.has_room()
+            gate.take()
+        assert not gate.has_room()
+        async with gate.slot(interactive=True):
+            assert gate.in_flight == 4
+        assert await connections.backends["a"].models() == ["a"]
+        assert not connections.engines["a"].is_idle  # there is no child
+        (route,) = connections.routes.routes
+        assert (route.max_input_tokens, route.vision) == (1024, False)
+
+
+async def test_a_model_that_cannot_be_used_does_not_stop_a_server(tmp_path: Path) -> None:
+    """It is said at the start; the file may be replaced while the server runs."""
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\n'
+    with capture_logs() as logged:
+        async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)) as connections:
+            assert connections.gates["a"].limit == 1
+            assert await connections.backends["a"].models() == []
+    (entry,) = logged
+    assert (entry["backend"], entry["log_level"]) == ("a", "error")
+    assert "a.gguf" in entry["error"]
