@@ -246,6 +246,24 @@ async def test_calls_of_a_killed_child_fail_at_once_and_the_next_ones_work(local
     assert loop.time() - killed_at < BACK_SECONDS
 
 
+async def test_a_file_that_is_cut_while_it_serves_is_refused_from_then_on(local: Engines) -> None:
+    """Weights are read from the file as they are needed: the child dies of it, and the next start says why."""
+    model = local.tiny()
+    engine = local.make().add(model)
+    async with engine.serving() as running:
+        assert await _generate(running)
+        os.truncate(model.path, 1_000)
+        with pytest.raises(aiohttp.ClientError):
+            await _generate(running)
+    assert await _refusal(engine) == (
+        f"{model.path} is cut off inside its header, after 1,000 bytes; download it again."
+    )
+    model.path.unlink()
+    tiny_model(model.path)
+    async with engine.serving() as running:
+        assert await _generate(running)
+
+
 async def test_a_child_that_keeps_dying_is_started_less_and_less_often(local: Engines) -> None:
     """The wait doubles; soon work is sent away with the time to come back; a minute of health forgives everything."""
     engine = local.make().add(local.tiny())
@@ -310,7 +328,7 @@ async def test_a_model_that_needs_too_much_memory_says_how_much(local: Engines) 
     engine = local.make(memory_bytes=10 * 2**20).add(local.tiny())
     assert engine.slots == 1
     sentence = await _refusal(engine)
-    assert "needs about 65 MiB of memory" in sentence or "needs about" in sentence
+    assert "needs about" in sentence
     assert sentence.endswith("or raise engine.memory_mib.")
 
 
@@ -426,7 +444,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("moment", ["ready", "0", "1", "3", "6"])
+@pytest.mark.parametrize("moment", ["ready", "0", "2", "5"])
 def test_a_killed_parent_leaves_no_child(tmp_path: Path, moment: str) -> None:
     """`kill -9` of the server, when the child serves or some looks after it was started: it is gone in a moment."""
     path = tiny_model(tmp_path / "tiny.gguf")

@@ -76,7 +76,7 @@ def test_a_model_that_is_too_large_says_how_much_it_needs() -> None:
     with pytest.raises(CannotFitError) as refused:
         fit(replace(SMALL, size_bytes=40 * GIB), DESKTOP, MODEL, memory_bytes=8 * GIB)
     assert str(refused.value) == (
-        "/models/small.gguf needs about 40.6 GiB of memory for 1 slot of 512 tokens, and models may use 8.0 GiB here:"
+        "/models/small.gguf needs about 40.3 GiB of memory for 1 slot of 512 tokens, and models may use 8.0 GiB here:"
         " take a smaller model or quantization, or raise engine.memory_mib."
     )
 

@@ -25,6 +25,8 @@ CONTEXT_STEP: Final = 256
 """The engine rounds the context of a slot up to a multiple of this."""
 BATCH_TOKENS: Final = 512
 """Tokens of prompts that are read in one step: between two steps a request can be canceled."""
+STEP_FLOATS: Final = 16
+"""Numbers per token and unit of width that one step works on, about."""
 INTERACTIVE_SLOTS: Final = 1
 """Slots beside those of batches, kept for people who wait."""
 PROCESS_BYTES: Final = 64 * 2**20
@@ -108,7 +110,7 @@ def budget_bytes(machine: Machine) -> int:
 def fixed_bytes(gguf: GGUF, model: LocalModel) -> int:
     """Return what the model takes however many slots it has: weights, work space for one step, the process."""
     projector = file_bytes(model.mmproj) * 2 if model.mmproj is not None else 0
-    step = BATCH_TOKENS * 4 * (gguf.vocabulary + 16 * gguf.embedding_length)
+    step = BATCH_TOKENS * STEP_FLOATS * 4 * gguf.embedding_length
     return gguf.size_bytes + projector + step + (model.cache_mib or 0) * MIB + PROCESS_BYTES
 
 
