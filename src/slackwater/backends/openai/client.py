@@ -1,7 +1,7 @@
 """Any server that speaks `/v1/chat/completions`: vLLM, SGLang, llama.cpp, Ollama, LM Studio, a hosted API."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -124,7 +124,8 @@ class OpenAIBackend:
 
     def _chunks(self, call: Call, options: Options, *, last_way: bool) -> Chunks:
         model = _client_model(call)
-        body = chat_request(call.params, upstream=call.upstream, options=options) | _streaming(options)
+        body = chat_request(call.params, upstream=call.upstream, options=options)
+        body |= _streaming(body, options)
         if not options.guided:
             return chat_chunks(self._http, body, model=model)
         if last_way:
@@ -197,10 +198,12 @@ class OpenAIBackend:
         )
 
 
-def _streaming(options: Options) -> dict[str, Any]:
+def _streaming(body: Mapping[str, Any], options: Options) -> dict[str, Any]:
     fields: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-    if options.verbose:
-        fields |= {"verbose": True, "return_progress": True}
+    if options.guided:
+        fields["return_progress"] = True
+    if options.verbose and "stop" in body:
+        fields["verbose"] = True  # not otherwise: it repeats the whole prompt
     return fields
 
 

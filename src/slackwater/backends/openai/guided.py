@@ -39,7 +39,7 @@ PROBE_TURNS: Sequence[Mapping[str, Any]] = (
     {"role": "tool", "tool_call_id": "probe0000", "content": "Called."},
 )
 _PROBED = re.compile(
-    r'(?P<opening>.*?)\{\s*"name":\s*"slackwater_probe",\s*"(?P<key>\w+)":\s*\{\s*"probe_key":\s*"probe_value"\s*\}\s*\}',
+    r'(?P<opening>.*?)\{\s*"name":\s*"slackwater_probe",\s*"(?P<key>\w+)":\s*\{\s*"probe_key":\s*"probe_value"\s*\}',
     re.DOTALL,
 )
 _HEAD = re.compile(r'\s*\{\s*"name":\s*("(?:[^"\\]|\\.)*"),\s*"\w+":\s*')
@@ -55,6 +55,22 @@ class CallStyle:
     """Such as `<tool_call>` and a line break; may be empty."""
     key: str
     """What the arguments are called: `arguments`, `parameters`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """What was found out about a model's chat template."""
+
+    tools: bool = True
+    """Whether it tells the model of tools; many drop them without a word."""
+    style: CallStyle | None = None
+    """How it writes calls; None where that is no JSON object, or could not be found out."""
+
+
+def template_of(unanswered: str, called: str) -> Template:
+    """Read a template off two prompts with PROBE_TOOL, one before the probe's call and one with PROBE_TURNS."""
+    told = str(PROBE_TOOL["function"]["name"]) in unanswered
+    return Template(tools=told, style=call_style(unanswered, called) if told else None)
 
 
 def call_style(unanswered: str, called: str) -> CallStyle | None:

@@ -18,13 +18,13 @@ from slackwater.backends.openai.chunks import COMPLETIONS, Chunk, Chunks, chat_c
 from slackwater.backends.openai.guided import (
     PROBE_TOOL,
     PROBE_TURNS,
-    CallStyle,
     Guide,
     GuidedReader,
+    Template,
     call_guide,
-    call_style,
     split_calls,
     split_thinking,
+    template_of,
     text_guide,
 )
 from slackwater.backends.openai.options import Options
@@ -56,6 +56,7 @@ _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 _THINKING_OPEN = re.compile(r"<think>\s*\Z")
 _UNPARSED = re.compile(r"does not match the expected|failed to parse (?:input|tool call)", re.IGNORECASE)
 _SCHEMA_ERROR = re.compile(r"JSON schema error.*")
+_TEMPLATE_ERROR = re.compile(r"Jinja Exception: (.*)")
 _UNREADABLE = "Failed to load image"
 
 
@@ -70,7 +71,7 @@ class LlamaCpp:
     def __init__(self, http: HTTPClient) -> None:
         """Take the client of the server."""
         self._http = http
-        self._styles: dict[str, CallStyle | None] = {}
+        self._templates: dict[str, Template] = {}
         self._compiled: dict[bytes, bool] = {}
         self._lengths: dict[str, int] = {}
         self._bias: list[list[float]] | None = None
@@ -81,19 +82,18 @@ class LlamaCpp:
         if schema is not None and ends_with_assistant(params):
             message = "output_config.format: cannot be combined with a prefilled answer"
             raise InvalidRequestError(message)
-        choice = params.get("tool_choice") or {}
-        if body.get("tools") and choice.get("type") in ("any", "tool"):
-            tools = tool_fields({**params, "tool_choice": None}, options)["tools"]
-            return self._called(body, tools, choice.get("name"), model=model)
-        if schema is None:
-            return self._chat(body, model=model)
-        guide = text_guide(schema)
-        return self._either(body, guide, model=model) if body.get("tools") else self._guided(body, guide, model=model)
+        guide = None if schema is None else text_guide(schema)
+        if body.get("tools"):
+            choice = params.get("tool_choice") or {}
+            demanded = choice.get("type") in ("any", "tool")
+            tools = tool_fields({**params, "tool_choice": None}, options)["tools"] if demanded else []
+            return self._tooled(body, tools, choice.get("name"), guide, model=model)
+        return self._chat(body, model=model) if guide is None else self._guided(body, guide, model=model)
 
     async def past_the_parser(self, body: Mapping[str, Any], *, model: str) -> Chunks:
         """Yield the answer to a chat request in one piece, read here and not by the server."""
         prompt = await self._prompt(body, model=model)
-        style = await self._style(str(body["model"])) if body.get("tools") else None
+        style = (await self._template(body)).style
         pieces: list[str] = []
         last: Chunk = {}
         async with aclosing(self._completed(body, prompt, None, model=model)) as chunks:
@@ -111,6 +111,7 @@ class LlamaCpp:
 
     async def count(self, body: Mapping[str, Any], *, model: str) -> int | None:
         """Return how many tokens a chat request's prompt has, images counted; None where the server cannot say."""
+        await self._template(body)
         asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
         answer = await self._http.exchange("POST", f"{COMPLETIONS}/input_tokens", asked)
         if answer.status in _NO_SUCH_ENDPOINT:
@@ -129,16 +130,26 @@ class LlamaCpp:
         except InvalidRequestError as error:
             raise _placed(error) from error
 
-    async def _called(
-        self, body: Mapping[str, Any], tools: list[dict[str, Any]], name: str | None, *, model: str
+    async def _tooled(
+        self,
+        body: Mapping[str, Any],
+        demanded: list[dict[str, Any]],
+        name: str | None,
+        guide: Guide | None,
+        *,
+        model: str,
     ) -> Chunks:
-        """Make the model write a call; where its style is not known, leave that to the server, as far as it goes."""
-        style = await self._style(str(body["model"]))
-        way = (
-            self._chat(body, model=model)
-            if style is None
-            else self._guided({**body, "tools": tools}, call_guide(tools, name, style), model=model)
-        )
+        """Let the model use tools, or make it use one of those that are demanded.
+
+        Where the style of its calls is not known, demanding is left to the server, as far as it goes.
+        """
+        style = (await self._template(body)).style
+        if demanded and style is not None:
+            way = self._guided({**body, "tools": demanded}, call_guide(demanded, name, style), model=model)
+        elif demanded or guide is None:
+            way = self._chat({key: value for key, value in body.items() if key != "response_format"}, model=model)
+        else:
+            way = self._either(body, guide, model=model)
         async with aclosing(way) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -247,17 +258,23 @@ class LlamaCpp:
             raise broken(reason)
         return prompt
 
-    async def _style(self, upstream: str) -> CallStyle | None:
-        """Ask the template once how it writes a call."""
-        if upstream not in self._styles:
+    async def _template(self, body: Mapping[str, Any]) -> Template:
+        """Ask the template once what it makes of tools, where a request has some; refuse those that it would drop."""
+        if not body.get("tools"):
+            return Template()
+        upstream = str(body["model"])
+        if upstream not in self._templates:
             asked = _without_thinking({"model": upstream, "messages": [PROBE_TURNS[0]], "tools": [PROBE_TOOL]})
             try:
                 unanswered = await self._prompt(asked, model=upstream)
                 called = await self._prompt(asked | {"messages": list(PROBE_TURNS)}, model=upstream)
             except (AttemptFailedError, WireError):
-                return None
-            self._styles[upstream] = call_style(unanswered, called)
-        return self._styles[upstream]
+                return Template()
+            self._templates[upstream] = template_of(unanswered, called)
+        if not self._templates[upstream].tools:
+            message = "tools: the chat template of this model knows no tools"
+            raise InvalidRequestError(message)
+        return self._templates[upstream]
 
 
 def _completion(body: Mapping[str, Any], prompt: str) -> dict[str, Any]:
@@ -345,9 +362,11 @@ def _bad_schema(guide: Guide, reason: str) -> InvalidRequestError:
 
 
 def _placed(error: InvalidRequestError) -> InvalidRequestError:
-    """Say that it is a tool's schema which the server's grammar cannot express: no other one gets there."""
-    found = _SCHEMA_ERROR.search(error.message)
-    return InvalidRequestError(f"tools: {found.group()}") if found else error
+    """Say which part of the request a template or a grammar could not take."""
+    schema, turns = _SCHEMA_ERROR.search(error.message), _TEMPLATE_ERROR.search(error.message)
+    if schema:
+        return InvalidRequestError(f"tools: {schema.group()}")
+    return InvalidRequestError(f"messages: the model's chat template refuses them: {turns[1]}") if turns else error
 
 
 def _unreadable() -> InvalidRequestError:

@@ -35,6 +35,8 @@ class Options:
 
     With `any` a named tool is demanded by sending only that tool, and `none` by sending no tools at all.
     """
+    short_ids: bool = False
+    """Give tool calls in a conversation ids of nine letters and digits, which some chat templates insist on."""
     verbose: bool = False
     """Ask llama.cpp to say which stop sequence it met."""
     always_stream: bool = False
@@ -83,6 +85,7 @@ _FLAVOURS: dict[Flavour, Options] = {
         length_may_be_context=True,
         keepalive=False,
         tokenize="template",
+        short_ids=True,
         guided=True,
         control_tokens="usual",
     ),

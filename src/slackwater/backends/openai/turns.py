@@ -1,6 +1,7 @@
 """Turns of a conversation as chat messages, tool calls and their results included."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ def _turn(turn: Mapping[str, Any], path: str, reader: BlockReader, options: Opti
         case "system":
             return [{"role": "system", "content": reader.text(turn["content"], path)}]
         case _:
-            return _user(turn["content"], path, reader)
+            return _user(turn["content"], path, reader, options)
 
 
 def _combined(first: Message, second: Message) -> Message:
@@ -79,7 +80,7 @@ def _assistant(content: Any, path: str, options: Options) -> Message:  # noqa: A
         elif kind not in _DROPPED:
             raise unsupported(f"{path}.{index}.{kind}")
     text = "".join(block["text"] for block in kept["text"])
-    calls = [_call(block) for block in kept["tool_use"]]
+    calls = [_call(block, options) for block in kept["tool_use"]]
     message: Message = {"role": "assistant", "content": text if text or not calls else None}
     if kept["thinking"] and options.history_field:
         message[options.history_field] = "".join(block["thinking"] for block in kept["thinking"])
@@ -88,12 +89,17 @@ def _assistant(content: Any, path: str, options: Options) -> Message:  # noqa: A
     return message
 
 
-def _call(block: Mapping[str, Any]) -> dict[str, Any]:
+def _call_id(given: str, options: Options) -> str:
+    return sha256(given.encode()).hexdigest()[:9] if options.short_ids else given
+
+
+def _call(block: Mapping[str, Any], options: Options) -> dict[str, Any]:
     arguments = msgspec.json.encode(block["input"]).decode()
-    return {"id": block["id"], "type": "function", "function": {"name": block["name"], "arguments": arguments}}
+    call_id = _call_id(block["id"], options)
+    return {"id": call_id, "type": "function", "function": {"name": block["name"], "arguments": arguments}}
 
 
-def _user(content: Any, path: str, reader: BlockReader) -> list[Message]:  # noqa: ANN401  # likewise
+def _user(content: Any, path: str, reader: BlockReader, options: Options) -> list[Message]:  # noqa: ANN401  # likewise
     """Return tool results first, since they must follow the calls at once, then one user message with the rest."""
     if isinstance(content, str):
         return [{"role": "user", "content": content}]
@@ -103,7 +109,7 @@ def _user(content: Any, path: str, reader: BlockReader) -> list[Message]:  # noq
     for index, block in enumerate(content):
         if block.get("type") == "tool_result":
             result, images = _result(block, f"{path}.{index}.tool_result.content", reader)
-            results.append(result)
+            results.append(result | {"tool_call_id": _call_id(block["tool_use_id"], options)})
             moved.extend(images)
         else:
             # One block at a time, so that the path names its place in the whole turn.
