@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from slackwater.domain.batch import Admission, Backlog, Batch, Lease
+from slackwater.domain.document import IMAGE_PIXELS_MAX, PDF, Fetched, ImageFacts
 from slackwater.domain.events import Event
+from slackwater.domain.file import File
 from slackwater.domain.pricing import ServiceTier
 from slackwater.domain.result import Charge, CommitReport, Flush, ResultRange
 from slackwater.domain.workspace import APIKey, Workspace
@@ -75,7 +77,7 @@ class BatchStore(Protocol):
 
         A batch repeats an earlier one when `retried` is set and workspace, key and digest equal those of a batch made
         in the last 15 minutes, or when the idempotency key was used in the last 24 hours. Raises InvalidRequestError
-        when an idempotency key comes with another body.
+        when an idempotency key comes with another body. Files of this workspace that the batch names are pinned (I3).
         """
 
     async def find(self, workspace_id: str, batch_id: str) -> Batch | None:
@@ -103,6 +105,55 @@ class BatchStore(Protocol):
 
     async def charges(self, workspace_id: str, batch_id: str) -> list[Charge]:
         """Return what the batch used so far, by model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilePage:
+    """A page of a list of files, newest first, whatever the direction walked."""
+
+    items: tuple[File, ...]
+    has_more: bool
+    """Whether more follows in the direction walked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeletedFile:
+    """What became of a deletion."""
+
+    file: File
+    pinned_by: tuple[str, ...]
+    """Unfinished batches that may still read it; its bytes go when the last of them has ended."""
+    blob_key: str | None
+    """The bytes to remove now: nothing refers to them any more."""
+
+
+class FileStore(Protocol):
+    """Files as their owner sees them; every call is bound to a workspace (W1)."""
+
+    async def add_file(self, file: File, *, quota_bytes: int) -> File:
+        """Make a file exist, and return it as it is stored.
+
+        Where this workspace has equal bytes already, it comes back with their blob key, and the one it came with is
+        not needed. Raises InvalidRequestError when the bytes of all workspaces would exceed the quota.
+        """
+
+    async def find_file(self, workspace_id: str, file_id: str, *, batch_id: str | None = None) -> File | None:
+        """Return a file of this workspace, expired ones included.
+
+        With `batch_id` as that batch may use it: what an unfinished batch pins is there although it was deleted, and
+        without its expiry.
+        """
+
+    async def files_page(
+        self, workspace_id: str, *, limit: int, after: str | None = None, before: str | None = None
+    ) -> FilePage:
+        """List newest first, after (older) or before (newer) an id. Raises InvalidRequestError for no id of ours."""
+
+    async def files_by_id(self, workspace_id: str, file_ids: Sequence[str]) -> list[File]:
+        """Return those of these that there are, newest first."""
+
+    async def delete_file(self, workspace_id: str, file_id: str, now: datetime) -> DeletedFile | None:
+        """Remove a file; None when there is none."""
 
 
 class WorkStore(Protocol):
@@ -162,6 +213,12 @@ class SweepStore(Protocol):
 
     async def archive_due(self, now: datetime, created_before: datetime, *, limit: int) -> list[str]:
         """Archive ended batches created before an instant (T4); return the blob keys that nothing refers to now."""
+
+    async def sweep_files(self, now: datetime, *, limit: int) -> list[str]:
+        """Let go of what time or the end of a batch freed; return the blob keys that nothing refers to now (T4, I3).
+
+        Bytes go at their file's expiry, metadata 30 days later, deleted files with the last batch that pinned them.
+        """
 
     async def fragmented(self, *, limit: int) -> list[Compaction]:
         """Return ended batches whose results lie in more than one blob."""
@@ -261,6 +318,30 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+class Documents(Protocol):
+    """What sources hold. Everything may raise DocumentError, whose sentence is meant for the client."""
+
+    async def read_pdf(self, data: bytes | Path, *, images: bool) -> PDF:
+        """Read every page's text, and draw the pages where asked; all of it or an error (C7)."""
+
+    def look_at_image(
+        self, data: bytes, *, media_type: str | None = None, side_pixels_max: int = IMAGE_PIXELS_MAX
+    ) -> ImageFacts:
+        """Read an image's header, nothing else (C6), and hold it against its declared type and the limit."""
+
+    def read_text(self, data: bytes, *, charset: str | None = None) -> str:
+        """Decode a text document."""
+
+    def sniff(self, head: bytes, filename: str | None) -> str:
+        """Return a media type from the first bytes, else from the name, else text/plain or octet-stream."""
+
+    async def fetch(self, url: str) -> Fetched:
+        """Get a URL's bytes, from public or explicitly allowed addresses only (E1 to E5)."""
+
+    async def close(self) -> None:
+        """Let go of processes and connections."""
 
 
 Listener = Callable[[Event], None]

@@ -21,6 +21,8 @@ STEPS: Final = {
     ("ingest", "split"): "which is split into its requests",
     ("ingest", "plan"): "and put in plan order, in the same pass over the file",
     ("batches", "deliver"): "an owner who asks for results gets a delivery",
+    ("files", "content"): "an owner who downloads gets the bytes, checked",
+    ("material", "content"): "a request that names a file likewise",
     ("record", "journal"): "a line is journaled before it is committed",
     ("infer", "resolve"): "a turn begins with what its request is",
     ("infer", "gate"): "waits for a slot",

@@ -54,6 +54,9 @@ async def test_migrating_an_empty_database_gives_the_described_schema(fresh_url:
             "shards_open",
             "shards_held",
             "shards_worker",
+            "files_expiring",
+            "files_forgotten",
+            "files_deleted",
         }
 
 

@@ -15,6 +15,7 @@ _RANDOM_BITS = 62
 _SEQUENCE_BITS = 12
 
 BATCH = "msgbatch"
+FILE = "file"
 MESSAGE = "msg"
 REQUEST = "req"
 WORKSPACE = "wrkspc"

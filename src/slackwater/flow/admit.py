@@ -108,6 +108,7 @@ class Admit:
             digest=origin.digest,
             idempotency_key=origin.idempotency_key,
             retried=origin.retried,
+            file_ids=ingested.file_ids,
         )
         try:
             sealed = await self._store.seal(admission)

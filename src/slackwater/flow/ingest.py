@@ -8,6 +8,7 @@ is memory-mapped: a body is never whole on the heap.
 import gc
 import mmap
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ import msgspec
 
 from slackwater.domain.batch import Shard
 from slackwater.domain.errors import WireError
+from slackwater.domain.limits import BATCH_REQUESTS_MAX
 from slackwater.flow.plan import Planned, cut, plan
 from slackwater.flow.split import split
 from slackwater.wire.envelope import Item
@@ -27,6 +29,10 @@ from slackwater.wire.prompt import glance
 _HEADROOM_BYTES = 2**30
 _WRITE_BUFFER_BYTES = 2**20
 
+_FILE_ID = re.compile(rb'"(file_01[1-9A-HJ-NP-Za-km-z]{22})"')  # as we make them (domain.ids)
+_FILE_IDS_MAX = BATCH_REQUESTS_MAX
+"""What is looked up when the batch is sealed; files beyond it are found all the same, but deleting them is felt."""
+
 
 class Ingested(msgspec.Struct, frozen=True):
     """What became of a body: its shards, or the error that refuses it."""
@@ -34,6 +40,8 @@ class Ingested(msgspec.Struct, frozen=True):
     shards: tuple[Shard, ...] = ()
     size: int = 0
     """Requests."""
+    file_ids: frozenset[str] = frozenset()
+    """What looks like the id of a file of ours, wherever it stands."""
     refusal: str | None = None
 
 
@@ -56,7 +64,18 @@ def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
         sizes = list(_write(file, items, places, one_line=_is_one_line(body)))
         file.flush()
         os.fsync(file.fileno())
-    return Ingested(shards=tuple(cut(sizes)), size=len(items))
+    return Ingested(shards=tuple(cut(sizes)), size=len(items), file_ids=_file_ids(body))
+
+
+def _file_ids(body: mmap.mmap) -> frozenset[str]:
+    """Find the ids of files without reading JSON again: most bodies have none, and that is soon seen."""
+    found = set[bytes]()
+    start = body.find(b'"file_01')
+    for match in _FILE_ID.finditer(body, start) if start >= 0 else ():
+        found.add(match[1])
+        if len(found) == _FILE_IDS_MAX:
+            break
+    return frozenset(one.decode() for one in found)
 
 
 def _is_one_line(body: mmap.mmap) -> bool:

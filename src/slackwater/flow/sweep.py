@@ -23,6 +23,7 @@ ORPHAN_ROUND_SECONDS = 600.0
 ORPHAN_AGE = timedelta(hours=1)
 """Bytes younger than this may belong to a create or a flush that has not been committed yet (D2)."""
 BATCHES_PER_ROUND = 16
+FILES_PER_ROUND = 100
 BROKEN_SECONDS = 600.0
 """Before results that could not be joined are read again."""
 
@@ -96,6 +97,7 @@ class Sweeper:
             return
         await self._store.high_water(now)
         await self._archive()
+        await self._remove_files()
         await self._compact()
         if self._clock.monotonic() - self._orphans_at >= ORPHAN_ROUND_SECONDS:
             self._orphans_at = self._clock.monotonic()
@@ -109,6 +111,11 @@ class Sweeper:
     async def _archive(self) -> None:
         now = self._clock.now()
         while keys := await self._store.archive_due(now, now - self._options.results_kept, limit=BATCHES_PER_ROUND):
+            for key in keys:
+                await self._blobs.delete(key)
+
+    async def _remove_files(self) -> None:
+        while keys := await self._store.sweep_files(self._clock.now(), limit=FILES_PER_ROUND):
             for key in keys:
                 await self._blobs.delete(key)
 
@@ -156,7 +163,7 @@ class Sweeper:
         """Remove bytes that no row refers to: what crashes left between a put and its transaction."""
         before = self._clock.now() - ORPHAN_AGE
         await asyncio.to_thread(_remove_older, self._options.spool, before.timestamp())
-        for prefix in ("requests/", "results/"):
+        for prefix in ("requests/", "results/", "files/"):
             keys = await self._blobs.keys(prefix, older_than=before)
             for start in range(0, len(keys), 500):
                 some = keys[start : start + 500]

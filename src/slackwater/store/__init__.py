@@ -1,4 +1,4 @@
-"""One store over SQL, two databases: the truth about batches, shards, results, keys and money."""
+"""One store over SQL, two databases: the truth about batches, shards, results, files, keys and money."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from slackwater.ports import Clock
 from slackwater.store.batches import Batches
 from slackwater.store.database import Database
 from slackwater.store.errors import SchemaTooNewError, StoreFailedError, StoreInUseError, StoreNotDurableError
+from slackwater.store.files import Files
 from slackwater.store.keys import Keys
 from slackwater.store.ledger import Ledger
 from slackwater.store.sweep import Sweep
@@ -14,8 +15,8 @@ from slackwater.store.work import Work
 __all__ = ["SchemaTooNewError", "Store", "StoreFailedError", "StoreInUseError", "StoreNotDurableError"]
 
 
-class Store(Batches, Work, Sweep, Keys, Ledger):
-    """Satisfies `ports.BatchStore`, `WorkStore`, `SweepStore`, `KeyStore` and `Ledger`.
+class Store(Batches, Work, Files, Sweep, Keys, Ledger):
+    """Satisfies `ports.BatchStore`, `WorkStore`, `FileStore`, `SweepStore`, `KeyStore` and `Ledger`.
 
     Every method may raise StoreUnavailableError.
     """

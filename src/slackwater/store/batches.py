@@ -29,6 +29,7 @@ from slackwater.domain.result import Charge, ResultRange
 from slackwater.ports import Page, Sealed
 from slackwater.store import rows
 from slackwater.store.database import Database
+from slackwater.store.files import pin
 from slackwater.store.places import place_of
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
 from slackwater.store.schema import Instant, backlogs, batch_charges, batches, creates, segments, shards
@@ -126,6 +127,7 @@ def _seal(connection: Connection, admission: Admission) -> Sealed:
     models = Counter(shard.model for shard in admission.shards)
     backlog = [{"batch_id": new.id, "model": model, "shards_open": count} for model, count in models.items()]
     connection.execute(plain_insert(backlogs), backlog)
+    pin(connection, new, admission.file_ids)
     connection.execute(
         plain_insert(creates).values(
             batch_id=new.id,

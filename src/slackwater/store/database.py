@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration: what this code reads and writes. Numbers grow; a test compares it with `migrations/`."""
 
 

@@ -1,4 +1,4 @@
-"""The tables, version 1, and how domain values are written in them.
+"""The tables, and how domain values are written in them.
 
 Instants are integer microseconds since the epoch on both databases: one representation, ordered, no time zone in it.
 Ids compare by bytes (`COLLATE "C"` on PostgreSQL), so that they sort by time. Nothing that fences is nullable.
@@ -242,6 +242,58 @@ ledger = Table(
     sqlite_with_rowid=False,
 )
 
+files = Table(
+    "files",
+    metadata,
+    Column("id", _identifier(), primary_key=True),
+    Column("workspace_id", _identifier(), nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("blob_key", _identifier()),  # null once the bytes are gone
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("deleted_at", Instant),
+    Index("files_list", "workspace_id", "id"),
+    Index("files_bytes", "workspace_id", "digest"),
+    Index("files_blob_key", "blob_key"),
+    Index(
+        "files_expiring",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL AND blob_key IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL AND blob_key IS NOT NULL"),
+    ),
+    Index(
+        "files_forgotten",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL AND blob_key IS NULL"),
+        postgresql_where=text("expires_at IS NOT NULL AND blob_key IS NULL"),
+    ),
+    Index(
+        "files_deleted",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
+)
+
+batch_files = Table(  # pins, of use until the batch ends
+    "batch_files",
+    metadata,
+    Column("batch_id", _identifier(), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", _identifier(), ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
+    Index("batch_files_file_id", "file_id"),
+    sqlite_with_rowid=False,
+)
+
+storage = Table(  # bytes that are held, once for each blob; who changes what holds them locks the row first
+    "storage",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
 flushes = Table(
     "flushes",
     metadata,
@@ -272,6 +324,9 @@ HELD_SHARD = text("shards.worker_id IS NOT NULL")
 RUNNING = text("batches.ended_at IS NULL")
 NOT_ARCHIVED = text("batches.archived_at IS NULL")
 FRAGMENTED = text("batches.result_blobs > 1")
+EXPIRING_FILE = text("files.expires_at IS NOT NULL AND files.blob_key IS NOT NULL")
+FORGOTTEN_FILE = text("files.expires_at IS NOT NULL AND files.blob_key IS NULL")
+DELETED_FILE = text("files.deleted_at IS NOT NULL")
 
 
 def pack_positions(positions: tuple[int, ...]) -> bytes:

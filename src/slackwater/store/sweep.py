@@ -10,7 +10,20 @@ from slackwater.ports import Compaction
 from slackwater.store import rows
 from slackwater.store.batches import IDEMPOTENCY_WINDOW, SEGMENT_RANGE
 from slackwater.store.database import Database, insert
-from slackwater.store.schema import FRAGMENTED, NOT_ARCHIVED, batches, creates, flushes, holds, marks, segments, shards
+from slackwater.store.files import sweep as sweep_files
+from slackwater.store.schema import (
+    FRAGMENTED,
+    NOT_ARCHIVED,
+    batch_files,
+    batches,
+    creates,
+    files,
+    flushes,
+    holds,
+    marks,
+    segments,
+    shards,
+)
 
 TOKEN_KEPT: Final = timedelta(days=1)  # far longer than any worker repeats a flush
 
@@ -54,6 +67,10 @@ class Sweep:
     async def archive_due(self, now: datetime, created_before: datetime, *, limit: int) -> list[str]:
         """Archive ended batches created before an instant (T4); return the blob keys that nothing refers to now."""
         return await self.database.write(lambda connection: _archive(connection, now, created_before, limit))
+
+    async def sweep_files(self, now: datetime, *, limit: int) -> list[str]:
+        """Let go of files that expired or lost their last pin; return the blob keys that nothing refers to now."""
+        return await self.database.write(lambda connection: sweep_files(connection, now, limit))
 
     async def fragmented(self, *, limit: int) -> list[Compaction]:
         """Return ended batches whose results lie in more than one blob."""
@@ -109,7 +126,7 @@ def _archive(connection: Connection, now: datetime, created_before: datetime, li
 
 
 def _drop_parts(connection: Connection, batch_ids: Iterable[str]) -> None:
-    for table in (segments, shards):
+    for table in (segments, shards, batch_files):
         connection.execute(delete(table).where(table.c.batch_id.in_(batch_ids)))
 
 
@@ -149,4 +166,5 @@ def referenced(blob_keys: Sequence[str]) -> Any:  # noqa: ANN401  # SQLAlchemy's
         select(batches.c.requests_key).where(batches.c.requests_key.in_(blob_keys), batches.c.archived_at.is_(None)),
         select(batches.c.results_key).where(batches.c.results_key.in_(blob_keys)),
         select(segments.c.blob_key).where(segments.c.blob_key.in_(blob_keys)).distinct(),
+        select(files.c.blob_key).where(files.c.blob_key.in_(blob_keys)).distinct(),
     )

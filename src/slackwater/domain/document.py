@@ -1,0 +1,59 @@
+"""What a request's sources hold: a PDF's pages, an image's size, and the one way in which a source is not usable."""
+
+from dataclasses import dataclass
+
+IMAGE_PIXELS_MAX = 8_000
+"""The longest side of an image (contract §12)."""
+
+
+class DocumentError(Exception):
+    """A source cannot be read; the request that has it is to blame, and nobody else's is touched."""
+
+    def __init__(self, reason: str, *, error_code: str | None = None, details: dict[str, object] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """One sentence for the client, without a path: the JSON path stands before it."""
+        self.error_code = error_code
+        """For `error.details` (contract §2.2), where there is one."""
+        self.details = details
+        """What else belongs there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PDFPage:
+    """A page, as a backend that cannot read PDFs gets it."""
+
+    number: int
+    """From 1."""
+    text: str
+    """In reading order, lines ended by LF; empty for a scan."""
+    image: bytes | None = None
+    """JPEG, where it was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PDF:
+    """A PDF that was read to its end."""
+
+    pages: tuple[PDFPage, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFacts:
+    """What an image's header says."""
+
+    media_type: str
+    """By its first bytes: image/png, image/jpeg, image/gif or image/webp."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fetched:
+    """What was found at a URL."""
+
+    data: bytes
+    media_type: str
+    """By the first bytes where they say it, else what the server said."""
+    charset: str | None = None
+    """What the server said about text."""
