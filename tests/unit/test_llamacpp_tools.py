@@ -7,6 +7,7 @@ import pytest
 
 from slackwater.domain.errors import InvalidRequestError
 from support.engine import TIME, WEATHER, WEATHER_CALL, asked, events_of, local, said
+from support.gguf import CHAT_TEMPLATE
 
 PARIS = {"city": "Paris"}
 TOOLS = [TIME, WEATHER]
@@ -184,3 +185,54 @@ async def test_a_template_whose_calls_are_no_json_is_left_to_the_server(tmp_path
     async with local(tmp_path, says=words, template=template) as backend:
         message = await backend.infer(asked(tools=[WEATHER], tool_choice={"type": "any"}))
         assert calls(message) == [("get_weather", PARIS)]
+
+
+PLAIN_TEMPLATE = (
+    "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
+
+async def test_tools_that_the_template_would_drop_are_refused(tmp_path: Path) -> None:
+    """Invariant 10: the model would never hear of them, and nobody would know."""
+    async with local(tmp_path, says=["Yes"], template=PLAIN_TEMPLATE) as backend:
+        for choice in ("auto", "any"):
+            for attempt in (backend.infer, backend.count_tokens):
+                with pytest.raises(
+                    InvalidRequestError, match=r"^tools: the chat template of this model knows no tools"
+                ):
+                    await attempt(asked(tools=TOOLS, tool_choice={"type": choice}))
+        assert said(await backend.infer(asked(tools=TOOLS, tool_choice={"type": "none"}))) == "Yes"
+
+
+async def test_ids_of_calls_are_what_strict_templates_want(tmp_path: Path) -> None:
+    """Mistral's insist on nine letters and digits, and that a result names its call."""
+    strict = CHAT_TEMPLATE.replace(
+        "{%- for call in message.tool_calls %}",
+        "{%- for call in message.tool_calls %}"
+        "{%- if call.id | length != 9 %}{{- raise_exception('ids have 9 letters') }}{%- endif %}",
+    ).replace("'\\n<tool_response>\\n'", "'\\n<tool_response id=' + message.tool_call_id + '>\\n'")
+    turns = [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "toolu_01ABCDEFGHIJKLMNOP", "name": "get_weather", "input": PARIS}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "toolu_01ABCDEFGHIJKLMNOP", "content": "sun"}],
+        },
+    ]
+    async with local(tmp_path, says=["Yes"], template=strict) as backend:
+        assert said(await backend.infer(asked(tools=TOOLS, messages=turns))) == "Yes"
+
+
+async def test_a_conversation_that_the_template_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
+    """Not as a failure of the engine, and without the template's source."""
+    picky = "{%- if messages | length > 1 %}{{- raise_exception('one turn only') }}{%- endif %}" + PLAIN_TEMPLATE
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    async with local(tmp_path, says=["Yes"], template=picky) as backend:
+        with pytest.raises(
+            InvalidRequestError, match=r"^messages: the model's chat template refuses them: one turn only$"
+        ):
+            await backend.infer(asked(messages=turns))
