@@ -239,6 +239,8 @@ async def test_calls_of_a_killed_child_fail_at_once_and_the_next_ones_work(local
         killed_at = loop.time()
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(outcome, aiohttp.ClientError)
+    # Connections may break a moment before the process is gone.
+    await _event(lambda: engine.reserved_bytes == 0)
     async with engine.serving() as second:
         assert await _generate(second)
         assert second.generation == first.generation + 1
@@ -255,6 +257,7 @@ async def test_a_file_that_is_cut_while_it_serves_is_refused_from_then_on(local:
         os.truncate(model.path, 1_000)
         with pytest.raises(aiohttp.ClientError):
             await _generate(running)
+    await _event(lambda: engine.reserved_bytes == 0)
     assert await _refusal(engine) == (
         f"{model.path} is cut off inside its header, after 1,000 bytes; download it again."
     )
