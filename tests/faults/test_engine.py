@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from slackwater.backends.llamacpp import (
 from slackwater.backends.llamacpp import (
     engine as one_engine,
 )
+from slackwater.backends.llamacpp.machine import this_machine
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import APIError, BackendAwayError
 from support.gguf import tiny_model, tiny_projector
@@ -333,6 +334,19 @@ async def test_a_model_that_needs_too_much_memory_says_how_much(local: Engines) 
     sentence = await _refusal(engine)
     assert "needs about" in sentence
     assert sentence.endswith("or raise engine.memory_mib.")
+
+
+async def test_memory_that_is_free_again_is_found(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configured limit the machine is asked again after a while: another program may have ended."""
+    full = replace(this_machine(), memory_bytes=10 * 2**20)
+    monkeypatch.setattr(engines, "this_machine", lambda: full)
+    engine = local.make().add(local.tiny())
+    assert "needs about" in await _refusal(engine)
+    monkeypatch.undo()
+    assert "needs about" in await _refusal(engine)
+    local.clock.ahead_seconds += one_engine.LOOK_SECONDS
+    async with engine.serving() as running:
+        assert await _generate(running)
 
 
 async def test_what_the_machine_lacks_is_said(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_a_control_group_limits_cores_and_memory(root: Path) -> None:
     _write(inner / "cpu.max", "max 100000\n")
     _write(inner / "memory.max", str(4 * GIB))
     _write(inner / "memory.current", str(3 * GIB))
-    _write(inner / "memory.stat", f"anon 5\ninactive_file {GIB}\n")
+    _write(inner / "memory.stat", f"anon 5\ninactive_file {GIB // 2}\nactive_file {GIB // 2}\n")
     found = this_machine(root=root)
     assert (found.cores, found.memory_bytes, found.total_bytes) == (2, 2 * GIB, 4 * GIB)
 

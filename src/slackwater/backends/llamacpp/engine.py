@@ -23,6 +23,8 @@ HEALTHY_SECONDS: Final = 60.0
 """A child that lived so long starts the count of failures anew when it ends."""
 PATIENCE_SECONDS: Final = 1.0
 """A back-off that is over so soon is waited for; a longer one sends the work away."""
+LOOK_SECONDS: Final = 10.0
+"""How long a model that needs more memory than there is stays refused before the memory is looked at again."""
 DOUBT_SECONDS: Final = 300.0
 """How long a child that seems to hang may take for one step of generation before it is ended."""
 
@@ -86,6 +88,7 @@ class Engine:
         self._fit: Fit | None = None
         self._refusal: str | None = None
         self._stamp: Stamp = ()
+        self._looked_at = 0.0
         self._users = 0
         self._process: EngineProcess | None = None
         self._running: Running | None = None
@@ -263,7 +266,9 @@ class Engine:
 
     async def _plan(self) -> Plan:
         """Look at the files and the machine again where that can change anything. Raises APIError."""
-        if self._stamp != await asyncio.to_thread(_stamp, self._model):
+        too_large = self._gguf is not None and self._fit is None
+        looked_before = self._clock.monotonic() - self._looked_at
+        if self._stamp != await asyncio.to_thread(_stamp, self._model) or (too_large and looked_before > LOOK_SECONDS):
             await asyncio.to_thread(self._look)
             self._failures = 0
         refusal = self._refusal or await asyncio.to_thread(why_not)
@@ -274,6 +279,7 @@ class Engine:
     def _look(self) -> None:
         """Read the files' headers."""
         self._stamp = _stamp(self._model)
+        self._looked_at = self._clock.monotonic()
         self._gguf = self._fit = self._refusal = None
         try:
             self._gguf = read_gguf(self._model.path)

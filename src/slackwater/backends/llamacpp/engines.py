@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from slackwater.backends.llamacpp.engine import Engine
-from slackwater.backends.llamacpp.fitting import Fit, LocalModel, budget_bytes, fit, readable
+from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, budget_bytes, fit, readable
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import this_machine
 from slackwater.domain.errors import BackendAwayError
@@ -29,6 +29,7 @@ class LocalEngines:
         """Take the memory for all models together (None: most of what is free), and how long an unused one stays."""
         self._clock = clock
         self._machine = this_machine()
+        self._configured = memory_bytes is not None
         self._budget = budget_bytes(self._machine) if memory_bytes is None else memory_bytes
         self._idle_seconds = idle_seconds or 0.0
         self._engines: list[Engine] = []
@@ -48,6 +49,15 @@ class LocalEngines:
 
     def fit(self, gguf: GGUF, model: LocalModel) -> Fit:
         """Choose how a model runs. Raises CannotFitError."""
+        try:
+            return fit(gguf, self._machine, model, memory_bytes=self._budget)
+        except CannotFitError:
+            if self._configured:
+                raise
+        # Something else may have had the memory when this process started.
+        self._machine = this_machine()
+        ours = sum(engine.reserved_bytes for engine in self._engines)
+        self._budget = max(self._budget, budget_bytes(self._machine) + ours)
         return fit(gguf, self._machine, model, memory_bytes=self._budget)
 
     @property

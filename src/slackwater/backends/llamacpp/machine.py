@@ -137,11 +137,12 @@ def _without_proc() -> tuple[int, int]:
 
 def _cached(group: Path) -> int:
     """Return the bytes of files that a control group holds in memory and gives back when asked."""
+    found = 0
     for line in _text(group / "memory.stat").splitlines():
         name, _, value = line.partition(" ")
-        if name in {"inactive_file", "total_inactive_file"} and value.isdigit():
-            return int(value)
-    return 0
+        if name in {"inactive_file", "active_file"} and value.isdigit():
+            found += int(value)
+    return found
 
 
 def _groups(root: Path) -> Iterator[Path]:
