@@ -1,6 +1,7 @@
 """What goes wrong with the real engine, and what must not: callers that leave, children that die, answers unparsed."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -23,7 +24,7 @@ UNPARSED = {
 }
 LONG = "zq" * 4_000
 """What the engine reads for seconds."""
-PROMPT = {"prompt": "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"}
+PROMPT = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
 
 
 ROUNDS = 3
@@ -125,9 +126,12 @@ def plays(stub: Stub, *chat: bytes, completion: bytes = b"") -> None:
     answers = list(chat)
 
     async def play(request: Received, writer: asyncio.StreamWriter) -> None:
-        if request.path == "/apply-template":
-            called = len(request.json["messages"]) > 1
-            writer.write(reply({"prompt": PROMPT["prompt"] + CALLED}) if called else reply(PROMPT))
+        if request.path == "/tokenize":
+            writer.write(reply({"tokens": [1, 2]}))
+        elif request.path == "/apply-template":
+            told = json.dumps(request.json.get("tools"))
+            called = CALLED if len(request.json["messages"]) > 1 else ""
+            writer.write(reply({"prompt": f"{told}{PROMPT}{called}"}))
         elif request.path == "/completion":
             writer.write(completion)
             writer.close()
@@ -221,4 +225,60 @@ async def test_another_failure_of_the_server_is_not_asked_about_again(stub: Stub
     with pytest.raises(AttemptFailedError, match="boom"):
         await backend.infer(asked())
     assert len(stub.received) == 1
+    await backend.close()
+
+
+async def test_a_server_that_falls_silent_is_noticed_and_one_that_is_slow_is_not_cut(stub: Stub) -> None:
+    """A local model may write for hours; `timeout_seconds` bounds how long it says nothing."""
+    clock = SystemClock()
+
+    async def slow(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(sse(end=b""))
+        for _ in range(6):
+            writer.write(f"data: {json.dumps(chunk(content='x'))}\n\n".encode())
+            await writer.drain()
+            await clock.sleep(0.1)
+        if not falls_silent:
+            usage = {"usage": {"prompt_tokens": 1, "completion_tokens": 6}}
+            writer.write(f"data: {json.dumps(chunk('stop') | usage)}\n\ndata: [DONE]\n\n".encode())
+            writer.close()
+        else:
+            await stub.stopped.wait()
+
+    stub.play = slow
+    for falls_silent in (False, True):
+        backend = OpenAIBackend(
+            name="own",
+            url=stub.url,
+            new_id=lambda prefix: f"{prefix}_1",
+            wall=lambda: NOW,
+            options=options_for("llamacpp"),
+            timeout_seconds=0.4,
+            patient=True,
+        )
+        if falls_silent:
+            with pytest.raises(AttemptFailedError, match="no answer in time"):
+                await backend.infer(asked())
+        else:
+            assert said(await backend.infer(asked())) == "xxxxxx"
+        await backend.close()
+
+
+async def test_a_server_that_was_away_is_asked_again_what_its_template_does(stub: Stub) -> None:
+    """It may have come back with another model."""
+    answer = completed('{"city": "Paris"}')
+    plays(stub, completion=answer)
+    demanded = asked(tools=[WEATHER], tool_choice={"type": "any"})
+    backend = llamacpp(stub)
+    for away in (False, True, False):
+        before = len(stub.received)
+        if away:
+            stub.play, stub.answers = None, [reply(status=503, connection="close")]
+            with pytest.raises(BackendAwayError):
+                await backend.infer(demanded)
+            plays(stub, completion=answer)
+        else:
+            await backend.infer(demanded)
+            paths = [request.path for request in stub.received[before:]]
+            assert paths.count("/apply-template") == 3
     await backend.close()

@@ -16,7 +16,7 @@ from slackwater.backends.openai.options import Options, options_by_owner
 from slackwater.backends.openai.request import chat_request, ends_with_assistant
 from slackwater.backends.openai.response import Asked, message_of
 from slackwater.backends.openai.stream import ChunkReader
-from slackwater.domain.errors import AttemptFailedError, WireError
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Call
 
 _ASKING_SECONDS_MAX = 5.0
@@ -112,13 +112,17 @@ class OpenAIBackend:
         self, call: Call, options: Options, reader: ChunkReader, *, last_way: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         done = False
-        async with aclosing(self._chunks(call, options, last_way=last_way)) as chunks:
-            async for chunk in chunks:
-                if chunk is None:
-                    done = True
-                    break
-                for event in reader.feed(chunk):
-                    yield event
+        try:
+            async with aclosing(self._chunks(call, options, last_way=last_way)) as chunks:
+                async for chunk in chunks:
+                    if chunk is None:
+                        done = True
+                        break
+                    for event in reader.feed(chunk):
+                        yield event
+        except BackendAwayError:
+            self._llamacpp.forget()
+            raise
         for event in reader.end(done=done):
             yield event
 

@@ -72,9 +72,14 @@ class LlamaCpp:
         """Take the client of the server."""
         self._http = http
         self._templates: dict[str, Template] = {}
-        self._compiled: dict[bytes, bool] = {}
-        self._lengths: dict[str, int] = {}
-        self._bias: list[list[float]] | None = None
+        self._compiled: dict[tuple[str, bytes], bool] = {}
+        self._lengths: dict[tuple[str, str], int] = {}
+        self._biases: dict[str, list[list[float]]] = {}
+
+    def forget(self) -> None:
+        """Ask everything anew: the server was away, and may have come back with another model."""
+        for known in (self._templates, self._compiled, self._lengths, self._biases):
+            known.clear()
 
     def chunks(self, params: Mapping[str, Any], body: Mapping[str, Any], options: Options, *, model: str) -> Chunks:
         """Yield the chunks of the answer; `body` is the chat request, with what streaming needs."""
@@ -189,7 +194,7 @@ class LlamaCpp:
     async def _completed(self, body: Mapping[str, Any], prompt: str, guide: Guide | None, *, model: str) -> Chunks:
         """Ask `/completion` and yield its answer as the chat endpoint would say it."""
         opening = guide.opening if guide else ""
-        own_tokens = await self._length(opening, model=model) if opening else 0
+        own_tokens = await self._length(str(body["model"]), opening, model=model) if opening else 0
         sent = _completion(body, prompt + opening) | {"stream": True, "return_progress": True}
         if guide is not None:
             sent["json_schema"] = guide.schema
@@ -210,10 +215,11 @@ class LlamaCpp:
         Told to begin with what no JSON begins with, it must be unable to. The prompt is the request's own, which
         only warms the cache for it.
         """
-        key = msgspec.json.encode(guide.schema)
+        upstream = str(body["model"])
+        key = (upstream, msgspec.json.encode(guide.schema))
         if key not in self._compiled:
             sent = _completion(body, prompt + guide.opening) | {"json_schema": guide.schema, "n_predict": 1}
-            sent |= {"logit_bias": await self._not_json(model=model), "stream": True, "return_progress": True}
+            sent |= {"logit_bias": await self._not_json(upstream, model=model), "stream": True, "return_progress": True}
             sent.pop("stop", None)
             text = await self._text(sent, guide, model=model)
             _remember(self._compiled, key, not text.lstrip().startswith(_NOT_JSON))
@@ -231,20 +237,27 @@ class LlamaCpp:
             raise
         return "".join(pieces)
 
-    async def _not_json(self, *, model: str) -> list[list[float]]:
-        if self._bias is None:
-            asked = {"content": _NOT_JSON, "add_special": False}
-            found = await self._http.post("/tokenize", asked, model=model)
-            self._bias = [[found["tokens"][-1], _CERTAIN]]
-        return self._bias
+    async def _not_json(self, upstream: str, *, model: str) -> list[list[float]]:
+        if upstream not in self._biases:
+            *_, token = await self._tokens(upstream, _NOT_JSON, model=model)
+            self._biases[upstream] = [[token, _CERTAIN]]
+        return self._biases[upstream]
 
-    async def _length(self, opening: str, *, model: str) -> int:
+    async def _length(self, upstream: str, opening: str, *, model: str) -> int:
         """Return how many tokens we write for the model: they are not the client's."""
-        if opening not in self._lengths:
-            asked = {"content": opening, "add_special": False, "parse_special": True}
-            found = await self._http.post("/tokenize", asked, model=model)
-            _remember(self._lengths, opening, len(found["tokens"]))
-        return self._lengths[opening]
+        if (upstream, opening) not in self._lengths:
+            tokens = await self._tokens(upstream, opening, model=model)
+            _remember(self._lengths, (upstream, opening), len(tokens))
+        return self._lengths[upstream, opening]
+
+    async def _tokens(self, upstream: str, text: str, *, model: str) -> list[int]:
+        asked = {"model": upstream, "content": text, "add_special": False, "parse_special": True}
+        found = await self._http.post("/tokenize", asked, model=model)
+        tokens = found.get("tokens") if isinstance(found, dict) else None
+        if not isinstance(tokens, list) or not tokens:
+            reason = "the tokenizer's answer has no tokens"
+            raise broken(reason)
+        return tokens
 
     async def _prompt(self, body: Mapping[str, Any], *, model: str) -> str:
         asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
