@@ -9,6 +9,7 @@ a known fault of the server: the same prompt past that parser is the way out.
 import re
 from collections.abc import Mapping
 from contextlib import aclosing
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -216,7 +217,7 @@ class LlamaCpp:
         only warms the cache for it.
         """
         upstream = str(body["model"])
-        key = (upstream, msgspec.json.encode(guide.schema))
+        key = (upstream, sha256(msgspec.json.encode(guide.schema)).digest())
         if key not in self._compiled:
             sent = _completion(body, prompt + guide.opening) | {"json_schema": guide.schema, "n_predict": 1}
             sent |= {"logit_bias": await self._not_json(upstream, model=model), "stream": True, "return_progress": True}
