@@ -4,7 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
@@ -14,6 +16,7 @@ from slackwater.store import SchemaTooNewError, Store, migrations
 from slackwater.store.database import SCHEMA
 from slackwater.store.schema import metadata
 from support.postgres import PostgresServer
+from support.stores import MINE, NOW, file, sealed
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -23,6 +26,14 @@ def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'slackwater.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.create_database()
+
+
+OLD_BATCH = """
+INSERT INTO batches (id, workspace_id, key_id, version, betas, size, processing_status, succeeded, errored, canceled,
+expired, shards_open, segments, created_at, expires_at, requests_key, result_blobs)
+VALUES ('msgbatch_1', 'wrkspc_mine', 'apikey_1', '2026-10-21', '[]', 1, 'in_progress', 0, 0, 0, 0, 1, 0, 1, 2, 'r', 0)
+"""
+"""A batch as version 1 wrote it."""
 
 
 def partial_indices(connection: Connection) -> set[str]:
@@ -79,6 +90,37 @@ async def test_ids_sort_by_bytes(fresh_url: str) -> None:
         return list(connection.scalars(query))
 
     assert await store.database.write(fill) == ids
+    await store.close()
+
+
+async def test_a_database_of_the_first_version_is_brought_up_to_date(
+    fresh_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """U2: what it held is there afterwards and works with what is new; nobody has to do anything."""
+
+    def first(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", "slackwater.store:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+    with monkeypatch.context() as patch:
+        for place in ("sqlite", "postgres"):
+            patch.setattr(f"slackwater.store.{place}.migrate", first)
+        old = await Store.open(fresh_url, clock=SystemClock())
+    assert not await old.database.read(lambda connection: inspect(connection).has_table("files"))
+    await old.database.write(lambda connection: connection.execute(text(OLD_BATCH)).close())
+    before = await old.page(MINE, limit=10)
+    await old.close()
+
+    store = await Store.open(fresh_url, clock=SystemClock())
+    assert await store.page(MINE, limit=10) == before
+    assert [batch.id for batch in before.items] == ["msgbatch_1"]
+    kept = await store.add_file(file(), quota_bytes=100)
+    batch = await sealed(store, file_ids=frozenset({kept.id}))
+    deleted = await store.delete_file(MINE, kept.id, NOW)
+    assert deleted is not None
+    assert deleted.pinned_by == (batch.id,)
     await store.close()
 
 

@@ -1,11 +1,14 @@
-"""Batches, leases and flushes for tests of the store, made of as few words as possible."""
+"""Batches, leases, flushes and files for tests of the store, made of as few words as possible."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slackwater.domain.batch import Admission, Batch, Lease, RequestCounts, Shard, Terms
+from slackwater.domain.file import File
+from slackwater.domain.ids import FILE, IdSource
 from slackwater.domain.result import Charge, CommitReport, Flush, ResultType, Segment, Usage
 from slackwater.store import Store
 from slackwater.store.schema import metadata
@@ -18,6 +21,7 @@ MINE = "wrkspc_mine"
 THEIRS = "wrkspc_theirs"
 
 _numbers = itertools.count(1)
+_ids = IdSource(lambda: int(NOW.timestamp() * 1000))
 
 
 def admission(
@@ -127,6 +131,20 @@ async def ended(store: Store, shards: Sequence[int] = (2,), **more: Any) -> Batc
     assert found is not None
     assert found.processing_status == "ended"
     return found
+
+
+def file(data: bytes = b"some bytes", *, workspace_id: str = MINE, **more: Any) -> File:
+    """Describe a file with a blob of its own."""
+    file_id = _ids.new(FILE)
+    facts: dict[str, Any] = {
+        "filename": "contract.pdf",
+        "mime_type": "application/pdf",
+        "created_at": NOW,
+        "blob_key": f"files/{file_id}",
+        **more,
+    }
+    digest = hashlib.sha256(data).digest()
+    return File(id=file_id, workspace_id=workspace_id, size_bytes=len(data), digest=digest, **facts)
 
 
 async def empty(store: Store) -> None:
