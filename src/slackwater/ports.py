@@ -331,7 +331,7 @@ class Documents(Protocol):
     ) -> ImageFacts:
         """Read an image's header, nothing else (C6), and hold it against its declared type and the limit."""
 
-    def read_text(self, data: bytes, *, charset: str | None = None) -> str:
+    async def read_text(self, data: bytes, *, charset: str | None = None) -> str:
         """Decode a text document."""
 
     def sniff(self, head: bytes, filename: str | None) -> str:
