@@ -82,7 +82,7 @@ async def local(tmp_path: Path) -> AsyncIterator[Engines]:
 
 
 async def test_a_model_is_started_when_it_is_needed_and_answers(local: Engines) -> None:
-    """Many callers share one start; the child is told what was fitted, and takes nobody without its key."""
+    """Many callers share one start; the child is told what was fitted, and takes nobody without its key (A7)."""
     engine = local.make().add(local.tiny(context_tokens=600))
     assert engine.slots == 2
     assert engine.gguf is not None
@@ -576,8 +576,10 @@ def _alive(pid: int) -> bool:
 
 
 def _children(pid: int) -> list[int]:
+    """Return the engines that a process has started, from their first moment on; ended ones do not count."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    return [child for child in children if process.CHILD.name in _started_with(child)]
 
 
 def _files(pid: int) -> list[str]:
@@ -585,7 +587,10 @@ def _files(pid: int) -> list[str]:
 
 
 def _started_with(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+    except OSError:
+        return ""
 
 
 def _resident_kib(pid: int) -> int:
