@@ -468,17 +468,18 @@ def test_a_killed_parent_leaves_no_child(tmp_path: Path, moment: str) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == "begin\n"
-    children = until(lambda: _children(parent.pid))
-    if moment == "ready":
-        assert parent.stdout.readline() == "ready\n"
-    else:
-        looks = iter(range(int(moment) + 1))
-        until(lambda: next(looks) == int(moment))
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "begin\n"
+        children = until(lambda: _children(parent.pid))
+        if moment == "ready":
+            assert parent.stdout.readline() == "ready\n"
+        else:
+            looks = iter(range(int(moment) + 1))
+            until(lambda: next(looks) == int(moment))
+    finally:
+        parent.kill()
+        parent.communicate()
     until(lambda: not any(_alive(child) for child in children), deadline_seconds=5)
 
 
