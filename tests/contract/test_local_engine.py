@@ -8,7 +8,7 @@ import pytest
 from anthropic import Anthropic
 from pydantic import BaseModel, ConfigDict
 
-from support.engine import WEATHER, WEATHER_CALL, image
+from support.engine import TIME, WEATHER, WEATHER_CALL, image
 from support.gguf import tiny_model, tiny_projector
 from support.server import RunningServer
 from support.waiting import until
@@ -139,7 +139,8 @@ def test_images_are_seen_by_models_that_can(client: Anthropic) -> None:
     [
         ("counts", {"system": "Be brief."}),
         ("calls", {"system": [{"type": "text", "text": "Be brief."}], "tools": [WEATHER]}),
-        ("counts", {"tools": [WEATHER], "tool_choice": {"type": "any"}}),
+        ("counts", {"tools": [WEATHER, TIME], "tool_choice": {"type": "any"}}),
+        ("counts", {"tools": [WEATHER, TIME], "tool_choice": {"type": "tool", "name": "get_time"}}),
         ("sees", {"messages": [{"role": "user", "content": [image(), {"type": "text", "text": "What is it?"}]}]}),
         ("counts", {"messages": [*ASK, {"role": "assistant", "content": "one"}]}),
     ],

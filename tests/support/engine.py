@@ -46,6 +46,20 @@ WEATHER_CALL: Final = (
 """What a model that calls the tool says, in tokens."""
 
 
+THINKING_TEMPLATE: Final = CHAT_TEMPLATE.replace(
+    "{%- if message.content %}",
+    "{%- if message.reasoning_content %}"
+    "{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}"
+    "{%- if message.content %}",
+).replace(
+    "<|im_start|>assistant\\n' }}{%- endif %}\n",
+    "<|im_start|>assistant\\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{%- endif %}\n",
+)
+"""As Qwen3's: the model begins to think by itself, unless the template has done it for it."""
+
+
 @asynccontextmanager
 async def local(
     directory: Path,

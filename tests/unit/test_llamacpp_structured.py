@@ -10,7 +10,8 @@ import pytest
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import InvalidRequestError
 from slackwater.ports import Call
-from support.engine import TIME, WEATHER, WEATHER_CALL, asked, events_of, image, local, said
+from support.engine import THINKING_TEMPLATE, TIME, WEATHER, WEATHER_CALL, asked, events_of, image, local, said
+from support.gguf import CHAT_TEMPLATE
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -70,6 +71,27 @@ async def test_usage_counts_the_prompt_as_for_any_other_request(tmp_path: Path) 
         counted = await backend.count_tokens(call)
         usage = (await backend.infer(call))["usage"]
         assert usage["input_tokens"] + usage["cache_read_input_tokens"] == counted
+
+
+async def test_thinking_is_skipped_where_the_answer_must_be_json(tmp_path: Path) -> None:
+    """A template that begins to think for the model, or lets it be told not to: JSON comes at once, counted as used."""
+    begins = CHAT_TEMPLATE.replace(
+        "<|im_start|>assistant\\n' }}{%- endif %}\n", "<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"
+    )
+    for template in (begins, THINKING_TEMPLATE):
+        async with local(tmp_path, template=template) as backend:
+            choice = {"type": "tool", "name": "get_time"}
+            for call in (
+                structured(PERSON),
+                structured(PERSON, tools=[WEATHER, TIME]),
+                asked(tools=[WEATHER, TIME], tool_choice=choice, max_tokens=100),
+                asked(tools=[WEATHER, TIME], tool_choice={"type": "any"}, max_tokens=100),
+            ):
+                message = await backend.infer(call)
+                assert message["stop_reason"] == ("tool_use" if "tool_choice" in call.params else "end_turn")
+                assert [block["type"] for block in message["content"]] in (["text"], ["tool_use"])
+                usage = message["usage"]
+                assert usage["input_tokens"] + usage["cache_read_input_tokens"] == await backend.count_tokens(call)
 
 
 async def test_a_limit_and_a_stop_sequence_hold_inside_json(tmp_path: Path) -> None:

@@ -6,21 +6,7 @@ from typing import Any
 import pytest
 
 from slackwater.domain.errors import InvalidRequestError
-from support.engine import asked, events_of, local, said
-from support.gguf import CHAT_TEMPLATE
-
-THINKING_TEMPLATE = CHAT_TEMPLATE.replace(
-    "{%- if message.content %}",
-    "{%- if message.reasoning_content %}"
-    "{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}"
-    "{%- if message.content %}",
-).replace(
-    "<|im_start|>assistant\\n' }}{%- endif %}\n",
-    "<|im_start|>assistant\\n' }}"
-    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
-    "{%- endif %}\n",
-)
-"""As Qwen3's: the model begins to think by itself, unless the template has done it for it."""
+from support.engine import THINKING_TEMPLATE, asked, events_of, local, said
 
 
 def texts(events: list[dict[str, Any]]) -> list[str]:

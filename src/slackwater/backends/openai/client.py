@@ -142,9 +142,10 @@ class OpenAIBackend:
         if options.tokenize is None:
             return None
         body = chat_request(call.params, upstream=call.upstream, options=options)
-        counted = await self._llamacpp.count(body, model=_client_model(call)) if options.guided else None
-        if counted is not None:
-            return counted
+        if options.guided:
+            counted = await self._llamacpp.count(call.params, body, options, model=_client_model(call))
+            if counted is not None:
+                return counted
         if any(isinstance(message["content"], list) for message in body["messages"]):
             return None
         kept: dict[str, Any] = {

@@ -98,9 +98,14 @@ class Guide:
     any_tool: bool = False
     """Whether a whole call is to be written: the object of name and arguments."""
 
+    @property
+    def is_call(self) -> bool:
+        """Whether the answer is a call of a tool."""
+        return self.tool is not None or self.any_tool
+
     def reader(self) -> "GuidedReader":
         """Return the reader of the answer."""
-        return CallReader(name=self.tool, enclosed=self.any_tool) if self.tool or self.any_tool else GuidedReader()
+        return CallReader(name=self.tool, enclosed=self.any_tool) if self.is_call else GuidedReader()
 
 
 def text_guide(schema: Mapping[str, Any]) -> Guide:

@@ -9,6 +9,7 @@ a known fault of the server: the same prompt past that parser is the way out.
 import re
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,8 @@ import msgspec
 
 from slackwater.backends.http import HTTPClient
 from slackwater.backends.openai.chunks import COMPLETIONS, Chunk, Chunks, chat_chunks, decoded
+from slackwater.backends.openai.completion import as_chunks, chunk_of, completion_body, count_of
+from slackwater.backends.openai.control import broken_up
 from slackwater.backends.openai.guided import (
     PROBE_TOOL,
     PROBE_TURNS,
@@ -37,18 +40,6 @@ from slackwater.domain.errors import AttemptFailedError, InvalidRequestError, Wi
 REMEMBERED_MAX = 256
 """Schemas and openings that are not asked about again."""
 _TEMPLATE_FIELDS = ("messages", "tools", "chat_template_kwargs")
-_SAMPLING = ("temperature", "top_p", "top_k")
-_ANSWERED = [
-    "content",
-    "stop",
-    "stop_type",
-    "stopping_word",
-    "tokens_predicted",
-    "tokens_evaluated",
-    "timings",
-    "prompt_progress",
-]
-"""What of a chunk is read: the rest would repeat the prompt."""
 _NOT_JSON = "!"
 """No JSON begins with it."""
 _CERTAIN = 1000.0
@@ -90,10 +81,8 @@ class LlamaCpp:
             raise InvalidRequestError(message)
         guide = None if schema is None else text_guide(schema)
         if body.get("tools"):
-            choice = params.get("tool_choice") or {}
-            demanded = choice.get("type") in ("any", "tool")
-            tools = tool_fields({**params, "tool_choice": None}, options)["tools"] if demanded else []
-            return self._tooled(body, tools, choice.get("name"), guide, model=model)
+            name = (params.get("tool_choice") or {}).get("name")
+            return self._tooled(body, _demanded(params, options), name, guide, model=model)
         return self._chat(body, model=model) if guide is None else self._guided(body, guide, model=model)
 
     async def past_the_parser(self, body: Mapping[str, Any], *, model: str) -> Chunks:
@@ -111,13 +100,20 @@ class LlamaCpp:
         thinking, text = split_thinking("".join(pieces), open_already=_THINKING_OPEN.search(prompt) is not None)
         text, calls = split_calls(text, style) if style else (text, [])
         numbered = [{"index": index, **call} for index, call in enumerate(calls)]
-        yield _chunk({"reasoning_content": thinking, "content": text, "tool_calls": numbered})
+        yield chunk_of({"reasoning_content": thinking, "content": text, "tool_calls": numbered})
         yield last
         yield None
 
-    async def count(self, body: Mapping[str, Any], *, model: str) -> int | None:
-        """Return how many tokens a chat request's prompt has, images counted; None where the server cannot say."""
-        await self._template(body)
+    async def count(
+        self, params: Mapping[str, Any], body: Mapping[str, Any], options: Options, *, model: str
+    ) -> int | None:
+        """Return how many tokens the prompt will have, images counted; None where the server cannot say."""
+        style = (await self._template(body)).style
+        demanded = _demanded(params, options) if style is not None and body.get("tools") else []
+        if demanded:
+            body = {**body, "tools": demanded}
+        if demanded or wanted_schema(params) is not None:
+            body = _without_thinking(body)
         asked = {key: body[key] for key in ("model", *_TEMPLATE_FIELDS) if key in body}
         answer = await self._http.exchange("POST", f"{COMPLETIONS}/input_tokens", asked)
         if answer.status in _NO_SUCH_ENDPOINT:
@@ -125,7 +121,7 @@ class LlamaCpp:
         if answer.status >= 500 and _UNREADABLE.encode() in answer.body:  # noqa: PLR2004  # a 400, told as a 500
             raise _unreadable()
         counted = self._http.accept(answer, model=model)
-        return _count(counted.get("input_tokens")) if isinstance(counted, dict) else None
+        return count_of(counted.get("input_tokens")) if isinstance(counted, dict) else None
 
     async def _chat(self, body: Mapping[str, Any], *, model: str) -> Chunks:
         """Ask the chat endpoint."""
@@ -186,7 +182,7 @@ class LlamaCpp:
         """Have an answer written by a schema: without thinking, which would have to be JSON too."""
         prompt = await self._prompt(_without_thinking(body), model=model)
         if _THINKING_OPEN.search(prompt):
-            prompt = f"{prompt.rstrip()}\n\n</think>\n\n"
+            guide = replace(guide, opening=f"\n</think>\n\n{guide.opening}")
         await self._check_schema(body, prompt, guide, model=model)
         async with aclosing(self._completed(body, prompt, guide, model=model)) as chunks:
             async for chunk in chunks:
@@ -196,15 +192,15 @@ class LlamaCpp:
         """Ask `/completion` and yield its answer as the chat endpoint would say it."""
         opening = guide.opening if guide else ""
         own_tokens = await self._length(str(body["model"]), opening, model=model) if opening else 0
-        sent = _completion(body, prompt + opening) | {"stream": True, "return_progress": True}
+        sent = completion_body(body, prompt + opening) | {"stream": True, "return_progress": True}
         if guide is not None:
             sent["json_schema"] = guide.schema
-            if opening:
+            if guide.is_call:
                 sent.pop("stop", None)
         reader = guide.reader() if guide else GuidedReader()
         async with aclosing(decoded(self._http, "/completion", sent, model=model)) as answers:
             async for answer in answers:
-                for chunk in _as_chunks(answer, reader, own_tokens):
+                for chunk in as_chunks(answer, reader, own_tokens):
                     yield chunk
                 if answer is not None and answer.get("stop") is True:
                     yield None
@@ -219,7 +215,7 @@ class LlamaCpp:
         upstream = str(body["model"])
         key = (upstream, sha256(msgspec.json.encode(guide.schema)).digest())
         if key not in self._compiled:
-            sent = _completion(body, prompt + guide.opening) | {"json_schema": guide.schema, "n_predict": 1}
+            sent = completion_body(body, prompt + guide.opening) | {"json_schema": guide.schema, "n_predict": 1}
             sent |= {"logit_bias": await self._not_json(upstream, model=model), "stream": True, "return_progress": True}
             sent.pop("stop", None)
             text = await self._text(sent, guide, model=model)
@@ -291,61 +287,17 @@ class LlamaCpp:
         return self._templates[upstream]
 
 
-def _completion(body: Mapping[str, Any], prompt: str) -> dict[str, Any]:
-    """Return the body for `/completion`: the sampling of a chat request, its images beside the prompt."""
-    images = _images(body["messages"])
-    sent = {key: body[key] for key in ("model", "stop", *_SAMPLING) if key in body}
-    return sent | {
-        "prompt": {"prompt_string": prompt, "multimodal_data": images} if images else prompt,
-        "n_predict": body.get("max_tokens", -1),
-        "cache_prompt": True,
-        "response_fields": _ANSWERED,
-    }
-
-
-def _images(messages: list[dict[str, Any]]) -> list[str]:
-    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
-    urls = [str(part["image_url"]["url"]) for part in parts if part["type"] == "image_url"]
-    return [url.partition(";base64,")[2] for url in urls]
+def _demanded(params: Mapping[str, Any], options: Options) -> list[dict[str, Any]]:
+    """Return all the tools where one of them must be used: with all of them the prompt is the same for any choice."""
+    if (params.get("tool_choice") or {}).get("type") not in ("any", "tool"):
+        return []
+    tools = tool_fields({**params, "tool_choice": None}, options)["tools"]
+    return [{**tool, "function": broken_up(tool["function"], options.control_tokens)} for tool in tools]
 
 
 def _without_thinking(body: Mapping[str, Any]) -> dict[str, Any]:
     kept = body.get("chat_template_kwargs") or {}
     return {**body, "chat_template_kwargs": {**kept, "enable_thinking": False, "thinking": False}}
-
-
-def _as_chunks(answer: Chunk | None, reader: GuidedReader, own_tokens: int) -> "list[Chunk]":
-    """Return an answer of `/completion` as chunks of a chat completion; our own tokens are not counted."""
-    if answer is None:
-        return []
-    piece = answer.get("content")
-    progress = answer.get("prompt_progress")
-    if isinstance(progress, dict):
-        seen = {name: progress.get(name) for name in ("cache", "processed")}
-        return [_chunk({}) | {"prompt_progress": seen | {"total": _count(progress.get("total")) - own_tokens}}]
-    chunks = [_chunk(delta) for delta in reader.feed(piece if isinstance(piece, str) else "")]
-    return [*chunks, _last(answer, own_tokens)] if answer.get("stop") is True else chunks
-
-
-def _last(answer: Mapping[str, Any], own_tokens: int) -> Chunk:
-    told = answer.get("stop_type")
-    if told not in ("eos", "word", "limit"):
-        reason = f"the stop_type is {str(told)[:40]!r}"
-        raise broken(reason)
-    timings = answer.get("timings")
-    cached = timings.get("cache_n") if isinstance(timings, dict) else 0
-    usage = {
-        "prompt_tokens": _count(answer.get("tokens_evaluated")) - own_tokens,
-        "completion_tokens": _count(answer.get("tokens_predicted")),
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }
-    finish = "length" if told == "limit" else "stop"
-    stopping_word = {"__verbose": {"stopping_word": answer.get("stopping_word")}}
-    return _chunk({}, finish) | {"usage": usage} | stopping_word
-
-
-def _chunk(delta: Mapping[str, Any], finish: str | None = None) -> Chunk:
-    return {"choices": [{"index": 0, "delta": dict(delta), "finish_reason": finish}]}
 
 
 def _beginning(chunk: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -356,13 +308,6 @@ def _beginning(chunk: Mapping[str, Any]) -> tuple[bool, bool]:
         return False, False
     content = delta.get("content")
     return isinstance(content, str) and bool(content.strip()), bool(delta.get("tool_calls"))
-
-
-def _count(found: Any) -> int:  # noqa: ANN401  # whatever the server sent
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        reason = "a count of tokens is not a count"
-        raise broken(reason)
-    return found
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
