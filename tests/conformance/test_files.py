@@ -1,10 +1,13 @@
 """`ports.FileStore`, pins and the sweep of files on both databases."""
 
 import asyncio
+import importlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from slackwater.domain.batch import Batch
 from slackwater.domain.errors import InvalidRequestError
@@ -151,6 +154,8 @@ async def test_an_unfinished_batch_keeps_what_its_owner_deletes(store: Store) ->
     assert await store.find_file(MINE, given.id) is None
     assert await store.files_by_id(MINE, [given.id]) == []
     assert (await store.files_page(MINE, limit=10)).items == (other,)
+    late = await sealed(store, file_ids=frozenset({given.id}))
+    assert await store.find_file(MINE, given.id, batch_id=late.id) is None
 
     assert await store.find_file(MINE, given.id, batch_id=batch.id) == given
     await end(store, batch)
@@ -310,19 +315,72 @@ async def test_an_upload_never_takes_to_bytes_that_are_being_removed(store: Stor
         assert [one.blob_key for one in await store.files_by_id(MINE, [one.id for one in files])]
 
 
-async def test_a_deletion_comes_before_a_pin_or_sees_it(store: Store) -> None:
-    """I3: what a batch pins can be read until it ends, however close the deletion came."""
+async def test_deletions_and_pins_may_cross(store: Store) -> None:
+    """I3: whatever comes first, a batch finds a file exactly if its bytes are there."""
     disk = Disk(store)
-    pinned = 0
-    for number in range(50):
+    for number in range(30):
         one = await disk.upload(b"%d" % number)
-        sealing = sealed(store, file_ids=frozenset({one.id}))
-        deleting = disk.delete(one.id)
-        if number % 2:
-            batch, _ = await asyncio.gather(sealing, deleting)
-        else:
-            _, batch = await asyncio.gather(deleting, sealing)
+        batch, _ = await asyncio.gather(sealed(store, file_ids=frozenset({one.id})), disk.delete(one.id))
         found = await store.find_file(MINE, one.id, batch_id=batch.id)
         assert (found is not None) == (one.blob_key in disk.keys)
-        pinned += found is not None
-    assert 0 < pinned < 50
+
+
+class Held:
+    """A step inside a transaction that others get the time to run into, before the commit that makes it seen."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, step: str) -> None:
+        self.reached = asyncio.Event()
+        module, _, name = step.rpartition(".")
+        real = getattr(importlib.import_module(module), name)
+        loop = asyncio.get_running_loop()
+
+        def slowly(connection: Connection, *arguments: Any) -> Any:  # whatever the step is given and gives
+            done = real(connection, *arguments)
+            loop.call_soon_threadsafe(self.reached.set)
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_sleep(0.1)")
+            return done
+
+        patch.setattr(step, slowly)
+
+
+async def test_a_deletion_sees_the_pin_that_came_before_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I3: the seal has pinned but not committed yet; the deletion waits for it, and so does the sweep."""
+    deleted, expired = await added(store), await added(store, b"other", expires_at=NOW + SECOND)
+    held = Held(monkeypatch, "slackwater.store.batches.pin")
+    sealing = asyncio.ensure_future(sealed(store, file_ids=frozenset({deleted.id, expired.id})))
+    await held.reached.wait()
+    deletion, swept = await asyncio.gather(
+        store.delete_file(MINE, deleted.id, NOW), store.sweep_files(NOW + SECOND, limit=10)
+    )
+    batch = await sealing
+    assert deletion is not None
+    assert (deletion.pinned_by, deletion.blob_key) == ((batch.id,), None)
+    assert swept == []
+    assert await store.find_file(MINE, expired.id, batch_id=batch.id) == replace(expired, expires_at=None)
+
+
+async def test_a_batch_does_not_pin_what_was_just_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I3: the deletion has not committed yet; the create waits for it, and succeeds without a pin."""
+    one = await added(store)
+    held = Held(monkeypatch, "slackwater.store.files._let_go")
+    deleting = asyncio.ensure_future(store.delete_file(MINE, one.id, NOW))
+    await held.reached.wait()
+    batch = await sealed(store, file_ids=frozenset({one.id}))
+    deletion = await deleting
+    assert deletion is not None
+    assert deletion.blob_key == one.blob_key
+    assert await store.find_file(MINE, one.id, batch_id=batch.id) is None
+
+
+async def test_an_upload_waits_for_a_deletion_of_the_same_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I3: the deletion has given the blob up but not committed yet; the upload keeps its own."""
+    one = await added(store)
+    held = Held(monkeypatch, "slackwater.store.files._let_go")
+    deleting = asyncio.ensure_future(store.delete_file(MINE, one.id, NOW))
+    await held.reached.wait()
+    given = file()
+    assert await store.add_file(given, quota_bytes=one.size_bytes) == given
+    deletion = await deleting
+    assert deletion is not None
+    assert deletion.blob_key == one.blob_key

@@ -6,7 +6,57 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from slackwater.flow import ingest
+
+ONE, TWO = "file_011CVJZ8WcVdRTpqCFuKXtzw", "file_01" + "z" * 22
+
+
+def _ingested(tmp_path: Path, body: bytes) -> ingest.Ingested:
+    spool = tmp_path / "spool"
+    spool.write_bytes(body)
+    return ingest.ingest_file(spool, tmp_path / "ordered")
+
+
+def _body(*contents: object) -> bytes:
+    requests = [
+        {"custom_id": str(n), "params": {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": one}]}}
+        for n, one in enumerate(contents)
+    ]
+    return json.dumps({"requests": requests}).encode()
+
+
+def test_the_files_that_a_body_names_are_found(tmp_path: Path) -> None:
+    """I3: whole strings of our shape, wherever they stand, each once; not what only talks about them."""
+    source = {"type": "file", "file_id": ONE}
+    nested = {
+        "type": "tool_result",
+        "tool_use_id": "t",
+        "content": [{"type": "image", "source": {**source, "file_id": TWO}}],
+    }
+    body = _body([{"type": "document", "source": source}], [nested], [{"type": "document", "source": source}])
+    assert _ingested(tmp_path, body).file_ids == {ONE, TWO}
+    talk = f'see {ONE}, "{ONE}", file_01, ' + "file_01" + "0" * 22
+    assert _ingested(tmp_path, _body(talk, "file_01short", ONE + "x")).file_ids == frozenset()
+    assert _ingested(tmp_path, _body("no files here")).file_ids == frozenset()
+
+
+def test_no_body_names_more_files_than_can_be_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body full of made-up ids must not become a transaction without an end."""
+    monkeypatch.setattr(ingest, "_FILE_IDS_MAX", 3)
+    body = _body(*([{"source": {"file_id": "file_01" + str(n) * 22}}] for n in range(1, 8)))
+    assert len(_ingested(tmp_path, body).file_ids) == 3
+
+
+def test_a_large_body_s_files_come_back_from_its_process(tmp_path: Path) -> None:
+    """What the process of its own finds crosses the pipe."""
+    spool, ordered = tmp_path / "spool", tmp_path / "ordered"
+    spool.write_bytes(_body([{"type": "document", "source": {"type": "file", "file_id": ONE}}]))
+    command = [sys.executable, "-m", ingest.__name__, str(spool), str(ordered)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, timeout=30, check=True).stdout
+    assert msgspec.msgpack.decode(answer, type=ingest.Ingested).file_ids == {ONE}
 
 
 def test_a_server_that_is_gone_is_no_error_and_leaves_no_file(tmp_path: Path) -> None:
