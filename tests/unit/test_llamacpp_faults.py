@@ -198,10 +198,10 @@ async def test_a_stream_that_said_nothing_yet_goes_the_same_way(stub: Stub) -> N
 async def test_a_stream_whose_text_has_all_come_ends_as_it_should(stub: Stub) -> None:
     """The server fails when it parses the whole at the end; what was said stays said."""
     progress = {"prompt_progress": {"total": 9, "cache": 4, "processed": 9}}
-    plays(stub, sse(chunk() | progress, chunk(content="Hel"), chunk(content="lo"), UNPARSED))
+    plays(stub, sse(chunk() | progress, chunk(content="Good"), chunk(content=" day"), UNPARSED))
     backend = llamacpp(stub)
     events = [event async for event in backend.stream(asked())]
-    assert [event["delta"].get("text") for event in events if event["type"] == "content_block_delta"] == ["Hel", "lo"]
+    assert [event["delta"].get("text") for event in events if event["type"] == "content_block_delta"] == ["Good", " day"]
     assert events[-2]["delta"]["stop_reason"] == "end_turn"
     usage = events[-2]["usage"]
     assert [usage[key] for key in ("input_tokens", "cache_read_input_tokens", "output_tokens")] == [5, 4, 2]
