@@ -8,7 +8,7 @@
 #   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="-k postgresql")
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check format bench torture sdks lock clean
+.PHONY: help demo serve test check format bench torture model sdks lock clean
 
 BIN := .venv/bin
 export PYTHON
@@ -54,6 +54,15 @@ torture:
 	@scripts/environment.sh demo
 	@scripts/postgres.sh
 	@$(BIN)/python -m pytest -m slow $(PYTEST)
+
+# The demo model from nothing: a vocabulary, 45 minutes of training on 4 cores (MINUTES=...), the file in the package, its scores.
+model:
+	@scripts/environment.sh dev
+	@test -d build/model/venv || $(BIN)/python -m uv venv --quiet --python $(BIN)/python build/model/venv
+	@$(BIN)/python -m uv pip install --quiet --python build/model/venv --group train --constraints requirements/train.lock
+	build/model/venv/bin/python models/demo/train.py --out build/model --minutes $(or $(MINUTES),45)
+	build/model/venv/bin/python models/demo/export.py build/model src/slackwater/backends/llamacpp/slackwater-demo-3m.gguf
+	build/model/venv/bin/python models/demo/evaluate.py src/slackwater/backends/llamacpp/slackwater-demo-3m.gguf
 
 # The official SDKs in environments of their own, for the acceptance tests (.sdk/).
 sdks:

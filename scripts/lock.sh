@@ -17,6 +17,9 @@ compile $upgrade pyproject.toml --extra local -c requirements/run.lock -c requir
 for group in demo dev; do
     compile $upgrade pyproject.toml --group "$group" -c requirements/run.lock -c requirements/build.lock -o "requirements/$group.lock"
 done
+# Without hashes: builds of torch for CPUs alone come from other indexes under the same version.
+# shellcheck disable=SC2086  # empty or one option
+uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header $upgrade --group train -o requirements/train.lock
 for input in requirements/sdk/py-*.in; do
     compile $upgrade "$input" -o "${input%.in}.lock"
 done

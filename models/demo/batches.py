@@ -1,7 +1,7 @@
 """Batches for training, made in a process of their own ahead of time."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,15 @@ from tokens import Tokens
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
+    from multiprocessing.sharedctypes import Synchronized
 
-POOL = 3000
+POOL = 1500
 """Conversations sorted by length together, so that a batch holds few unequal ones."""
 CHAINED = 0.05
 """Share of conversations that have others before them, as earlier turns, to learn going on after a long text."""
 CHAIN_TOKENS = 1000
+LENGTHS = ((0.1, 128), (0.2, 256), (1.0, 640))
+"""(share of the time, tokens): until then, longer conversations are left out."""
 HEARD = 0.25
 """Share of the tokens of prompts that are scored."""
 _FULL = 1024
@@ -50,14 +53,14 @@ class Batch:
     """Sum of the weights of answers alone."""
 
 
-def rows(tokens: Tokens, seed: int, length_max: int) -> Iterator[Row]:
+def rows(tokens: Tokens, seed: int, length_max: Callable[[], int]) -> Iterator[Row]:
     """Make conversations for ever; a longer answer counts more, but less than its length."""
     control = tokens.vocab["<|im_start|>"]
     system = [control, *tokens.ids("system")]
     for example in examples(seed, "train"):
         encoded = tokens.encode(example)
         ids = encoded.prompt + encoded.answer
-        if len(ids) <= length_max:
+        if len(ids) <= length_max():
             weight = len(encoded.answer) ** -0.5
             weights = [0.0] * len(encoded.prompt) + [weight] * len(encoded.answer)
             yield Row(ids=ids, weights=weights, begins=ids[: len(system)] == system)
@@ -81,7 +84,7 @@ def _chained(source: Iterator[Row], rng: random.Random, newline: int) -> Iterato
         yield Row(ids=ids, weights=weights, begins=row.begins)
 
 
-def batches(tokens: Tokens, seed: int, *, size: int, length_max: int) -> Iterator[Batch]:
+def batches(tokens: Tokens, seed: int, *, size: int, length_max: Callable[[], int]) -> Iterator[Batch]:
     """Make batches of about `size` tokens for ever."""
     rng = random.Random(seed)  # noqa: S311  # reproducible, hides nothing
     dice = np.random.default_rng(seed)
@@ -124,7 +127,11 @@ def _batch(chosen: list[Row], dice: np.random.Generator) -> Batch:
     )
 
 
-def produce(queue: "Queue[Batch]", vocabulary: Path, seed: int, size: int, length_max: int) -> None:
-    """Fill a queue for ever; the body of a process."""
+def produce(queue: "Queue[Batch]", vocabulary: Path, seed: int, size: int, progress: "Synchronized[float]") -> None:
+    """Fill a queue for ever, with short conversations alone at first; the body of a process."""
+
+    def length_max() -> int:
+        return next(length for until, length in LENGTHS if progress.value <= until)
+
     for batch in batches(Tokens.load(vocabulary), seed, size=size, length_max=length_max):
         queue.put(batch)

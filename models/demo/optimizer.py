@@ -1,7 +1,4 @@
-"""How the weights move: Muon for the matrices inside the layers, Adam for everything else.
-
-The weights and all that is remembered about them lie in shared memory, and every worker moves its own share of them.
-"""
+"""How the weights move: Muon for the matrices inside the layers, Adam for everything else."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -41,7 +38,7 @@ def _orthogonal(stack: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Moves a network's weights; `worker` of `workers` moves every `workers`-th one."""
+    """Moves a network's weights; what it remembers lies in shared memory, so that any process may do a step."""
 
     def __init__(self, network: Network, rates: Rates) -> None:
         self._rates = rates
@@ -55,15 +52,14 @@ class Optimizer:
             tensor.share_memory_()
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], count: int, share: float, worker: int, workers: int) -> None:
+    def step(self, gradients: Mapping[str, Tensor], count: int, share: float) -> None:
         """Do step number `count` (from 1) with `share` of the full rates."""
         shapes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
         for name in self._matrices:
             shapes[tuple(self._weights[name].shape)].append(name)
         for names in shapes.values():
-            if mine := names[worker::workers]:
-                self._muon(mine, gradients, self._rates.matrix * share)
-        for name in self._others[worker::workers]:
+            self._muon(names, gradients, self._rates.matrix * share)
+        for name in self._others:
             self._adam(name, gradients[name], count, self._rates.other * share)
 
     def _muon(self, names: Sequence[str], gradients: Mapping[str, Tensor], rate: float) -> None:

@@ -25,8 +25,6 @@ from tokens import Tokens, learn, parts
 from workers import Shared, work
 
 SEED = 20_261
-LENGTH_MAX = 640
-"""Longer conversations are left out."""
 NOTE_SECONDS = 20
 SAVE_SECONDS = 120
 SCORE_SECONDS = 300
@@ -41,8 +39,6 @@ class Plan:
     workers: int
     size: int
     """Tokens of one batch."""
-    together: int
-    """Batches of one step."""
     rates: Rates
     seed: int
 
@@ -77,7 +73,7 @@ class Keeper:
         self._plan, self._shared, self._tokens, self._before = plan, shared, tokens, seconds
         self._noted = self._saved = self._scored = self._start = 0.0
         self._first = shared.seen.value
-        self._mean: float | None = None
+        self._sums = torch.zeros(2, dtype=torch.float64)
 
     def begin(self) -> None:
         """Start the clock."""
@@ -94,8 +90,6 @@ class Keeper:
     def after(self) -> None:
         """Follow a step."""
         shared, now = self._shared, time.monotonic()
-        value = float(shared.lost.sum() / shared.said.sum())
-        self._mean = value if self._mean is None else self._mean + 0.02 * (value - self._mean)
         if now - self._noted > NOTE_SECONDS:
             self._noted = now
             self._note()
@@ -108,10 +102,12 @@ class Keeper:
 
     def _note(self) -> None:
         shared = self._shared
+        said, lost = (shared.sums - self._sums).tolist()
+        self._sums = shared.sums.clone()
         speed = (shared.seen.value - self._first) / (time.monotonic() - self._start)
         print(
             f"{self._seconds / 60:6.1f} min  step {shared.steps.value}  {shared.seen.value / 1e6:.2f} M tokens"
-            f"  loss {self._mean:.4f}  {speed:,.0f} tokens/s  {self._plan.minutes - self._seconds / 60:.1f} min left",
+            f"  loss {lost / said:.4f}  {speed:,.0f} tokens/s  {self._plan.minutes - self._seconds / 60:.1f} min left",
             flush=True,
         )
 
@@ -141,23 +137,20 @@ def share(plan: Plan, shape: Shape, context: SpawnContext) -> Shared:
     """Make what the workers have in common."""
     network = Network(shape)
     network.share_memory()
-    gradients = [
-        {name: torch.zeros_like(weight).detach().share_memory_() for name, weight in network.named_parameters()}
-        for _ in range(plan.workers)
-    ]
     return Shared(
         network=network,
         optimizer=Optimizer(network, plan.rates),
-        gradients=gradients,
-        said=torch.zeros(plan.workers).share_memory_(),
-        lost=torch.zeros(plan.workers).share_memory_(),
-        queue=context.Queue(maxsize=400),
-        taken=context.Value("q", 0),
-        meeting=context.Barrier(plan.workers),
+        gradients={name: torch.zeros_like(weight).share_memory_() for name, weight in network.state_dict().items()},
+        sums=torch.zeros(2, dtype=torch.float64).share_memory_(),
+        queue=context.Queue(maxsize=60),
+        adding=context.Lock(),
+        moving=context.Lock(),
+        given=context.Value("q", 0),
+        said=context.Value("d", 0.0),
+        ready=context.Barrier(plan.workers),
         progress=context.Value("d", 0.0),
         steps=context.Value("q", 0),
         seen=context.Value("q", 0),
-        together=plan.together,
     )
 
 
@@ -186,12 +179,13 @@ def run(plan: Plan, shape: Shape, *, again: bool) -> None:
     seconds = resume(plan.out, shared) if again else 0.0
     print(f"{shared.network.size():,} parameters, {plan.workers} workers", flush=True)
     seed = plan.seed + 1000 * shared.steps.value
-    others = [context.Process(target=produce, args=(shared.queue, path, seed, plan.size, LENGTH_MAX), daemon=True)]
+    others = [context.Process(target=produce, args=(shared.queue, path, seed, plan.size, shared.progress), daemon=True)]
     others += [context.Process(target=follow, args=(worker, shared), daemon=True) for worker in range(1, plan.workers)]
     for process in others:
         process.start()
     keeper = Keeper(plan, shared, tokens, seconds)
     work(0, shared, keeper.begin, keeper.clock, keeper.after)
+    shared.moving.acquire()  # nobody moves a weight any more
     save(plan.out, shared, plan.minutes * 60)
     keeper.score(60)
     for process in others:
@@ -209,7 +203,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.004)
     parser.add_argument("--decay", type=float, default=0.01)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--together", type=int, default=4)
     parser.add_argument("--shape", type=json.loads, default={}, help="JSON with fields of Shape")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
@@ -218,7 +211,6 @@ def main() -> None:
         minutes=options.minutes,
         workers=options.workers,
         size=options.size,
-        together=options.together,
         rates=Rates(matrix=options.matrix_rate, other=options.rate, decay=options.decay),
         seed=options.seed,
     )

@@ -1,12 +1,12 @@
-"""Several processes that train one network together: each takes batches as it gets free, and they meet once per step.
+"""Several processes that train one network together: weights and gradients lie in memory that they share.
 
-One process with several threads would wait for its slowest thread in every matrix product; processes that share
-memory wait once per step, which matters on a machine that does other things too.
+One process with several threads would wait for its slowest thread in every matrix product; these never wait for each
+other, which matters on a machine that does other things too.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Barrier, Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +25,8 @@ PROMPT_WEIGHT = (0.04, 0.01)
 WARM_UP = 0.01
 STEADY = 0.4
 """Share of the time after which the rates come down."""
+TOGETHER = (3, 8)
+"""Batches of one step, at the start and at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +35,25 @@ class Shared:
 
     network: Network
     optimizer: Optimizer
-    gradients: list[dict[str, Tensor]]
-    """Of each worker."""
-    said: Tensor
-    """`[workers]`: the weights of the answers each worker has scored in this step."""
-    lost: Tensor
-    """`[workers]`: the weighted surprise about them."""
+    gradients: dict[str, Tensor]
+    """Sums over the batches since the last step."""
+    sums: Tensor
+    """`[said, lost]`, both since the beginning: the weights of answers, and the weighted surprise about them."""
     queue: "Queue[Batch]"
-    taken: "Synchronized[int]"
-    """Batches taken in this step."""
-    meeting: Barrier
+    adding: Lock
+    """Held while gradients and the numbers here are added to."""
+    moving: Lock
+    """Held during a step."""
+    given: "Synchronized[int]"
+    """Batches since the last step."""
+    said: "Synchronized[float]"
+    """Weights of the answers in them."""
+    ready: Barrier
     progress: "Synchronized[float]"
     """Share of the time that is over, 0 to 1; the first worker moves it."""
     steps: "Synchronized[int]"
     seen: "Synchronized[int]"
     """Tokens trained on."""
-    together: int
-    """Batches of one step, of all workers."""
 
 
 def rate_share(progress: float) -> float:
@@ -87,43 +91,42 @@ def work(
         pass
     loss(network, trunk, batch, 0.0)[0].backward()
     network.zero_grad(set_to_none=False)
-    shared.meeting.wait()
+    shared.ready.wait()
     begin()
     while shared.progress.value < 1:
-        _step(worker, shared, trunk, clock)
-        after()
-
-
-def _step(worker: int, shared: Shared, trunk: Callable[[Tensor], Tensor], clock: Callable[[], float]) -> None:
-    network, mine = shared.network, shared.gradients[worker]
-    start, end = PROMPT_WEIGHT
-    said = lost = 0.0
-    while _take(shared):
-        batch = shared.queue.get()
-        value, answers = loss(network, trunk, batch, start + (end - start) * shared.progress.value)
+        batch, progress = shared.queue.get(), shared.progress.value
+        start, end = PROMPT_WEIGHT
+        value, answers = loss(network, trunk, batch, start + (end - start) * progress)
         value.backward()
-        said, lost = said + batch.said, lost + answers
-        with shared.seen.get_lock():
-            shared.seen.value += batch.ids.size
-    for name, weight in network.named_parameters():
-        if weight.grad is not None:
-            mine[name].copy_(weight.grad)
-            weight.grad.zero_()
-    shared.said[worker], shared.lost[worker] = said, lost
-    shared.meeting.wait()
-    total = float(shared.said.sum())
-    sums = {name: sum(each[name] for each in shared.gradients) / total for name in mine}
-    workers, share = len(shared.gradients), rate_share(shared.progress.value)
-    shared.optimizer.step(sums, shared.steps.value + 1, share, worker, workers)  # type: ignore[arg-type]
-    if worker == 0:
-        shared.progress.value = clock()
-    if shared.meeting.wait() == 0:
-        shared.taken.value = 0
-        shared.steps.value += 1
-    shared.meeting.wait()
+        mean = _give(shared, batch, answers)
+        if mean is not None:
+            with shared.moving:
+                shared.steps.value += 1
+                shared.optimizer.step(mean, shared.steps.value, rate_share(progress))
+        if worker == 0:
+            shared.progress.value = clock()
+            after()
 
 
-def _take(shared: Shared) -> bool:
-    with shared.taken.get_lock():
-        shared.taken.value += 1
-        return shared.taken.value <= shared.together
+def _give(shared: Shared, batch: Batch, answers: float) -> dict[str, Tensor] | None:
+    """Add a batch's gradients; returns the mean ones when there are enough for a step.
+
+    Nobody waits for a step: others go on with weights that are about to move, which costs less than waiting.
+    """
+    first, last = TOGETHER
+    with shared.adding:
+        shared.seen.value += batch.ids.size
+        shared.sums.add_(torch.tensor([batch.said, answers], dtype=torch.float64))
+        shared.said.value += batch.said
+        shared.given.value += 1
+        for name, weight in shared.network.named_parameters():
+            if weight.grad is not None:
+                shared.gradients[name] += weight.grad
+                weight.grad.zero_()
+        if shared.given.value < round(first + (last - first) * shared.progress.value):
+            return None
+        mean = {name: total / shared.said.value for name, total in shared.gradients.items()}
+        for total in shared.gradients.values():
+            total.zero_()
+        shared.given.value, shared.said.value = 0, 0.0
+        return mean
