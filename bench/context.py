@@ -44,12 +44,14 @@ class Scale:
     """Of the create and end-to-end batches."""
     saturation_requests: int
     sdk_requests: int
+    local_requests: int
+    """Short ones, to the model in the box."""
     repeats: int = 3
     """Of what is short; the median counts."""
 
 
-DEFAULT = Scale(requests=20_000, saturation_requests=2_000, sdk_requests=1_000)
-FULL = Scale(requests=100_000, saturation_requests=10_000, sdk_requests=5_000)
+DEFAULT = Scale(requests=20_000, saturation_requests=2_000, sdk_requests=1_000, local_requests=2_000)
+FULL = Scale(requests=100_000, saturation_requests=10_000, sdk_requests=5_000, local_requests=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +86,11 @@ class Created:
 class Context:
     """Handed to every figure."""
 
-    def __init__(self, directory: Path, scale: Scale, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, scale: Scale, stack: ExitStack, model: Path | None = None) -> None:
         self.directory = directory
         self.scale = scale
+        self.model = model
+        """For the figures on a local model; None: the one in the box."""
         self._stack = stack
 
     @cached_property

@@ -24,7 +24,7 @@ def main() -> None:
     facts = machine()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="slackwater-bench-", dir=asked.directory) as name, ExitStack() as stack:
-        context = Context(Path(name), FULL if asked.full else DEFAULT, stack)
+        context = Context(Path(name), FULL if asked.full else DEFAULT, stack, asked.model)
         for figure in asked.only or FIGURES:
             started = time.perf_counter()
             with console.status(f"{figure} …"):
@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="100,000 requests (about 240 MB) instead of 20,000")
     parser.add_argument("--list", action="store_true", help="name the figures and end")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--model", type=Path, help="a GGUF file instead of the model in the box")
     parser.add_argument("--directory", type=Path, help="where data goes while it runs, on the disk to be measured")
     asked = parser.parse_args()
     if asked.write and asked.only:

@@ -5,7 +5,7 @@ from typing import Final
 
 from context import Context, Row
 
-from figures import create, end_to_end, results, retrieve, saturation, sdk, startup
+from figures import create, end_to_end, prefixes, results, retrieve, saturation, sdk, startup
 
 FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "create": create.measure,
@@ -15,4 +15,5 @@ FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "retrieve": retrieve.measure,
     "startup": startup.measure,
     "saturation": saturation.measure,
+    "prefixes": prefixes.measure,
 }
