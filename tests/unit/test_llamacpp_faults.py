@@ -201,7 +201,8 @@ async def test_a_stream_whose_text_has_all_come_ends_as_it_should(stub: Stub) ->
     plays(stub, sse(chunk() | progress, chunk(content="Good"), chunk(content=" day"), UNPARSED))
     backend = llamacpp(stub)
     events = [event async for event in backend.stream(asked())]
-    assert [event["delta"].get("text") for event in events if event["type"] == "content_block_delta"] == ["Good", " day"]
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    assert [delta.get("text") for delta in deltas] == ["Good", " day"]
     assert events[-2]["delta"]["stop_reason"] == "end_turn"
     usage = events[-2]["usage"]
     assert [usage[key] for key in ("input_tokens", "cache_read_input_tokens", "output_tokens")] == [5, 4, 2]
