@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from slackwater.backends import OpenAIBackend, options_for
+from slackwater.backends.llamacpp import engine as engine_module
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError
 from support.engine import WEATHER, asked, local, said
@@ -283,3 +284,18 @@ async def test_a_server_that_was_away_is_asked_again_what_its_template_does(stub
             paths = [request.path for request in stub.received[before:]]
             assert paths.count("/apply-template") == 3
     await backend.close()
+
+
+async def test_an_engine_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call that found out is a failed attempt; the stuck child is ended, and the next call has another one."""
+    monkeypatch.setattr(engine_module, "DOUBT_SECONDS", 0.1)
+    async with local(tmp_path) as backend:
+        backend._timeout_seconds = 0.5
+        await backend.infer(asked(max_tokens=1))
+        process = backend._engine._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(AttemptFailedError):
+            await backend.infer(asked(max_tokens=1))
+        await process.ended()
+        assert await backend.infer(asked(max_tokens=1))

@@ -1,7 +1,7 @@
 """The engine in the box as a backend: started when a call needs it, and spoken to as any llama.cpp server is."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from slackwater.backends.llamacpp.engine import Engine, Running
 from slackwater.backends.message import NewId
 from slackwater.backends.openai import OpenAIBackend, options_for
+from slackwater.domain.errors import AttemptFailedError, WireTimeoutError
 from slackwater.ports import Call
 
 
@@ -45,19 +46,19 @@ class LlamaCppBackend:
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
-        async with self._engine.serving() as running:
-            return await (await self._client_of(running)).infer(call)
+        async with self._speaking() as client:
+            return await client.infer(call)
 
     async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`; closing the iterator frees the slot."""
-        async with self._engine.serving() as running, aclosing((await self._client_of(running)).stream(call)) as events:
+        async with self._speaking() as client, aclosing(client.stream(call)) as events:
             async for event in events:
                 yield event
 
     async def count_tokens(self, call: Call) -> int | None:
         """Count as the engine will: template, tools and images included."""
-        async with self._engine.serving() as running:
-            return await (await self._client_of(running)).count_tokens(call)
+        async with self._speaking() as client:
+            return await client.count_tokens(call)
 
     async def models(self) -> list[str]:
         """Return the one model; it is not loaded for a list, but not listed where it cannot be."""
@@ -67,6 +68,17 @@ class LlamaCppBackend:
         """Let go of connections; the engine is ended by whoever made it."""
         if self._client is not None:
             await self._client.close()
+
+    @asynccontextmanager
+    async def _speaking(self) -> AsyncIterator[OpenAIBackend]:
+        """Have the engine answer; one that stays silent for too long is looked at, and ended when it is stuck."""
+        async with self._engine.serving() as running:
+            try:
+                yield await self._client_of(running)
+            except AttemptFailedError as failed:
+                if isinstance(failed.error, WireTimeoutError):
+                    self._engine.doubt(running)
+                raise
 
     async def _client_of(self, running: Running) -> OpenAIBackend:
         """Return the client of the engine's present life, which has an address, a key and a memory of its own."""
