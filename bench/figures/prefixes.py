@@ -52,7 +52,7 @@ def measure(context: Context) -> list[Row]:
             ours=ours["cpu_seconds"],
             unit="s",
             yardstick=theirs["cpu_seconds"],
-            meaning="of the same, model included; on a machine that is busy with other things only this can be compared",
+            meaning="of the same, model included; on a machine that is busy with other things only this compares",
         ),
         Row(
             figure="shared prefixes, read from cache",
