@@ -9,6 +9,7 @@ from typing import Any
 from texts import KINDS, LANGUAGES, Collection, Text
 
 SORT = "You sort texts. Reply with one word."
+SHOWN_MAX = 50
 EXTRACT = "You extract fields. Reply with JSON only."
 
 
@@ -89,6 +90,26 @@ def _value(answer: str, truth: object) -> object:
         return json.loads(answer)
     except ValueError:
         return None
+
+
+def difference(truth: str | Mapping[str, str], answer: str) -> str:
+    """Say what is wrong about an answer."""
+    said = _value(answer, truth)
+    if isinstance(truth, str):
+        return f"{truth}, not {_short(said)}"
+    if not isinstance(said, dict):
+        return f"not JSON but {_short(answer)}"
+    wrong = [
+        f"{name} {_short(value)}, not {_short(said.get(name))}"
+        for name, value in truth.items()
+        if said.get(name) != value
+    ]
+    return "; ".join(wrong) or f"more than was asked for: {_short(answer)}"
+
+
+def _short(said: object) -> str:
+    text = repr(said)
+    return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 1]}…"
 
 
 def jobs(found: Collection) -> list[Job]:
