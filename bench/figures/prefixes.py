@@ -99,7 +99,7 @@ def _batch(server: Program, bodies: Sequence[dict[str, Any]]) -> dict[str, float
     body = json.dumps({"requests": entries}).encode()
     cpu, started = server.cpu_seconds(), time.perf_counter()
     batch = create(server, body).batch
-    ended = wait_until_ended(server, batch["id"], every_seconds=0.02)
+    ended = wait_until_ended(server, batch["id"], every_seconds=0.1)
     seconds = time.perf_counter() - started
     if ended["request_counts"]["succeeded"] != len(bodies):
         message = f"not every request succeeded: {ended['request_counts']}"
