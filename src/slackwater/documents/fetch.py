@@ -134,7 +134,7 @@ class Fetcher:
 
     def _target(self, url: URL) -> Target:
         """Check what can be checked before there is an address."""
-        target = Target(scheme=url.scheme, host=(url.raw_host or "").rstrip("."), port=url.port or 0)
+        target = Target(scheme=url.scheme, host=url.raw_host or "", port=url.port or 0)
         if target.port != PORTS[target.scheme] and not self._allow.names(target) and not self._allowed_address(target):
             raise DocumentError(f"The URL's port is {target.port}; only {PORTS[target.scheme]} is allowed")
         return target
@@ -262,7 +262,9 @@ def _parsed(url: str) -> URL:
         raise DocumentError(f"The URL is longer than {URL_CHARACTERS_MAX:,} characters")
     try:
         found = URL(url)
-        host = found.host
+        host = (found.raw_host or "").rstrip(".")
+        if host.rsplit(".", 1)[-1].isdigit():
+            parsed(host)  # the client takes `127.1` for an address, which it is to old programs only
     except ValueError as error:
         raise DocumentError("The URL is not valid") from error
     if found.scheme not in PORTS:
@@ -271,7 +273,7 @@ def _parsed(url: str) -> URL:
         raise DocumentError("The URL is not valid")
     if found.user is not None or found.password is not None:
         raise DocumentError("The URL contains a user name or a password")
-    return found
+    return found.with_host(host)
 
 
 def _family(address: Address) -> _Found:

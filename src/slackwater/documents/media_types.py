@@ -14,6 +14,15 @@ _BY_CONTENT: Final = frozenset({"application/pdf", "image/png", "image/jpeg", "i
 """Types that show in the first bytes: a name alone does not make a file one of them."""
 _NAMES: Final = mimetypes.MimeTypes(filenames=())
 """Python's own table: what lies on this machine changes nothing."""
+for _kind, _ending in {
+    "application/jsonl": ".jsonl",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "text/markdown": ".md",
+}.items():
+    _NAMES.add_type(_kind, _ending)  # which not every version of Python knows
+
 _TEXT_CONTROLS: Final = frozenset(b"\t\n\v\f\r\x1b")
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

@@ -58,7 +58,7 @@ def _codec(charset: str) -> str:
 def _decoded(data: bytes, codec: str) -> str:
     try:
         text = _in_pieces(data, codec)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # a UTF-16 without its mark has no place where it goes wrong
         raise DocumentError(f"The text is not valid {codec.removesuffix('-sig').upper()}") from error
     if "\0" in text:
         raise DocumentError(_NO_TEXT)
