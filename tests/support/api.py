@@ -22,9 +22,10 @@ from slackwater.api.server import PATIENCE, serve
 from slackwater.api.services import Limits, Services
 from slackwater.domain.batch import Batch, RequestCounts, Terms
 from slackwater.domain.errors import InvalidRequestError, NotFoundError
+from slackwater.domain.file import File, missing
 from slackwater.domain.result import Charge, Usage
 from slackwater.domain.workspace import APIKey
-from slackwater.ports import Page
+from slackwater.ports import FilePage, Page
 
 KEY = "slw_test_key"
 WORKSPACE = "wrkspc_01Mine"
@@ -124,6 +125,21 @@ class FakeAdmit:
         return make_batch()
 
 
+def make_file(file_id: str = "file_01A", **changes: Any) -> File:
+    """Return a small PDF."""
+    file = File(
+        id=file_id,
+        workspace_id=WORKSPACE,
+        filename="contract.pdf",
+        mime_type="application/pdf",
+        size_bytes=9,
+        digest=sha256(b"%PDF-1.7\n").digest(),
+        blob_key="files/x",
+        created_at=CREATED,
+    )
+    return replace(file, **changes)
+
+
 @dataclass
 class FakeDelivery:
     content: bytes = b""
@@ -207,6 +223,67 @@ class FakeBatches:
 
     async def progress(self, workspace_id: str, batch_id: str) -> Any:
         return SimpleNamespace(batch=await self.retrieve(workspace_id, batch_id), charges=self.charges)
+
+
+@dataclass
+class FakeContent(FakeDelivery):
+    file: File = field(default_factory=make_file)
+
+
+@dataclass
+class FakeFiles:
+    files: dict[str, File] = field(default_factory=dict)
+    """Newest first."""
+    uploads: list[dict[str, Any]] = field(default_factory=list)
+    """What each upload was told, and `data`."""
+    modes: list[int] = field(default_factory=list)
+    pages: list[dict[str, Any]] = field(default_factory=list)
+    has_more: bool = False
+    pinned_by: tuple[str, ...] = ()
+    downloadable: bool = False
+    delivery: FakeContent = field(default_factory=FakeContent)
+    error: Exception | None = None
+
+    async def upload(self, path: Path, **told: Any) -> File:
+        data = path.read_bytes()
+        self.modes.append(path.stat().st_mode & 0o777)
+        path.unlink()
+        assert (told["digest"], told["length"]) == (sha256(data).digest(), len(data))
+        if self.error is not None:
+            raise self.error
+        self.uploads.append({**told, "data": data})
+        return make_file(size_bytes=len(data), filename=told["filename"] or "unnamed.pdf")
+
+    async def retrieve(self, workspace_id: str, file_id: str) -> File:
+        if self.error is not None:
+            raise self.error
+        file = self.files.get(file_id)
+        if file is None or file.workspace_id != workspace_id:
+            raise missing(file_id)
+        return file
+
+    async def page(self, workspace_id: str, **asked: Any) -> FilePage:
+        self.pages.append(asked)
+        if self.error is not None:
+            raise self.error
+        mine = tuple(file for file in self.files.values() if file.workspace_id == workspace_id)
+        return FilePage(items=mine, has_more=self.has_more)
+
+    async def by_ids(self, workspace_id: str, file_ids: list[str]) -> list[File]:
+        self.pages.append({"ids": file_ids})
+        return [file for file in self.files.values() if file.id in file_ids and file.workspace_id == workspace_id]
+
+    async def content(self, workspace_id: str, file_id: str) -> FakeContent:
+        self.delivery.file = await self.retrieve(workspace_id, file_id)
+        if not self.downloadable:
+            message = "File is not downloadable"
+            raise InvalidRequestError(message, error_code="file_not_downloadable")
+        return self.delivery
+
+    async def delete(self, workspace_id: str, file_id: str) -> tuple[str, tuple[str, ...]]:
+        await self.retrieve(workspace_id, file_id)
+        del self.files[file_id]
+        return file_id, self.pinned_by
 
 
 MESSAGE = {"id": "msg_01", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
@@ -301,6 +378,7 @@ class World:
     services: Services
     admit: FakeAdmit
     batches: FakeBatches
+    files: FakeFiles
     interactive: FakeInteractive
     keys: FakeKeys
     catalog: FakeCatalog
@@ -401,6 +479,7 @@ def make_world(tmp_path: Path, **options: Any) -> World:
     parts: dict[str, Any] = {
         "admit": FakeAdmit(),
         "batches": FakeBatches(),
+        "files": FakeFiles(),
         "interactive": FakeInteractive(),
         "keys": FakeKeys(),
         "catalog": FakeCatalog(),
@@ -424,5 +503,5 @@ async def eventually(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), DEADLINE_SECONDS)
 
 
-SMALL = Limits(batch_body_bytes_max=1000, message_body_bytes_max=500)
+SMALL = Limits(batch_body_bytes_max=1000, message_body_bytes_max=500, file_bytes_max=2000)
 USAGE = Usage(input_tokens=10, output_tokens=3, cache_read_input_tokens=5)

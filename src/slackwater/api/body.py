@@ -21,26 +21,26 @@ async def whole(context: Context, bytes_max: int) -> bytes:
     return b"".join([piece async for piece in pieces(context, bytes_max)])
 
 
-async def pieces(context: Context, bytes_max: int) -> AsyncIterator[bytes]:
-    """Yield the body as UTF-8 (unchecked) in pieces of a few MiB at most.
+async def pieces(context: Context, bytes_max: int, *, text: bool = True) -> AsyncIterator[bytes]:
+    """Yield the body in pieces of a few MiB at most, a text as UTF-8 (unchecked).
 
     Raises InvalidRequestError for a coding or charset we cannot undo, RequestTooLargeError, and ClientDisconnect.
     """
     http = context.http
     announced = http.headers.get("content-length", "")
     coding = decoder(http.headers.getlist("content-encoding"))
-    latin1 = _is_latin1(http)
+    latin1 = text and _is_latin1(http)
     if announced.isdecimal() and int(announced) > bytes_max:
         raise RequestTooLargeError
     received = 0
     stream = _raw(http, bytes_max) if coding is None else _decoded(_raw(http, bytes_max), coding)
     async for piece in stream:
-        text = piece.decode("latin-1").encode() if latin1 else piece
-        received += len(text)
+        decoded = piece.decode("latin-1").encode() if latin1 else piece
+        received += len(decoded)
         if received > bytes_max:
             code = "request_body_too_large_after_decoding" if coding is not None else None
             raise RequestTooLargeError(error_code=code)
-        yield text
+        yield decoded
 
 
 async def _raw(http: HTTPRequest, bytes_max: int) -> AsyncIterator[bytes]:

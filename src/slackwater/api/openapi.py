@@ -6,11 +6,16 @@ from typing import Any
 
 import msgspec
 
+from slackwater.api.failures import JSON
 from slackwater.api.routes import Endpoint
+from slackwater.domain.file import EXPIRES_IN_SECONDS_MAX, EXPIRES_IN_SECONDS_MIN
 from slackwater.wire.errors import ErrorEnvelope
 from slackwater.wire.objects import (
     BatchProgress,
+    DeletedFile,
     DeletedMessageBatch,
+    FileList,
+    FileMetadata,
     ListPage,
     MessageBatch,
     Model,
@@ -22,12 +27,23 @@ _OBJECTS = {
     "MessageBatchList": ListPage[MessageBatch],
     "DeletedMessageBatch": DeletedMessageBatch,
     "BatchProgress": BatchProgress,
+    "File": FileMetadata,
+    "FileList": FileList,
+    "DeletedFile": DeletedFile,
     "Model": Model,
     "ModelList": ListPage[Model],
     "TokenCount": TokenCount,
     "ErrorEnvelope": ErrorEnvelope,
 }
 _REFERENCE = "#/components/schemas/{name}"
+_FORM = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "expires_in_seconds": {"type": "integer", "minimum": EXPIRES_IN_SECONDS_MIN, "maximum": EXPIRES_IN_SECONDS_MAX},
+    },
+    "required": ["file"],
+}
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -43,7 +59,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "info": {
             "title": "Slackwater",
             "version": "1",
-            "description": "Message Batches, Messages and Models, as the official SDKs speak them.",
+            "description": "Message Batches, Files, Messages and Models, as the official SDKs speak them.",
         },
         "paths": paths,
         "components": {
@@ -70,11 +86,9 @@ def _operation(endpoint: Endpoint, named: dict[str, Any]) -> dict[str, Any]:
         },
         "security": [] if endpoint.public else [{"key": []}, {"bearer": []}],
     }
-    if endpoint.body:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        }
+    if endpoint.body is not None:
+        schema = {"type": "object"} if endpoint.body == JSON else _FORM
+        operation["requestBody"] = {"required": True, "content": {endpoint.body: {"schema": schema}}}
     return operation
 
 

@@ -31,15 +31,20 @@ def cursor(context: Context) -> Cursor:
     return Cursor(limit=_limit(context), after_id=after_id, before_id=before_id)
 
 
+def integer(name: str, text: str) -> int:
+    """Read a number that came as text. Raises InvalidRequestError."""
+    if not _INTEGER.fullmatch(text.strip()):
+        message = f"{name}: Input should be a valid integer, unable to parse string as an integer"
+        raise InvalidRequestError(message)
+    return int(text)
+
+
 def _limit(context: Context) -> int:
     largest = context.services.limits.page_limit_max
     given = context.http.query_params.get("limit")
     if given is None:
         return context.services.limits.page_limit_default
-    if not _INTEGER.fullmatch(given.strip()):
-        message = "limit: Input should be a valid integer, unable to parse string as an integer"
-        raise InvalidRequestError(message)
-    limit = int(given)
+    limit = integer("limit", given)
     if limit < 1:
         message = "limit: Input should be greater than or equal to 1"
         raise InvalidRequestError(message)

@@ -22,8 +22,8 @@ class Endpoint:
     """Name of the object answered with, in the OpenAPI document, or a media type."""
     query: tuple[str, ...] = ()
     """Names of the query parameters."""
-    body: bool = False
-    """Whether it takes a JSON body."""
+    body: str | None = None
+    """Media type of the body it takes."""
     public: bool = False
     """Whether it is served without a key."""
     rest: bool = False

@@ -8,6 +8,7 @@ from slackwater.domain import limits
 from slackwater.flow.admit import Admit
 from slackwater.flow.batches import Batches
 from slackwater.flow.catalog import Catalog
+from slackwater.flow.files import Files
 from slackwater.flow.interactive import Interactive
 from slackwater.flow.keys import Keys
 from slackwater.ports import Clock
@@ -21,6 +22,8 @@ class Limits:
     """Decoded bytes of a create call (contract §1.8)."""
     message_body_bytes_max: int = limits.MESSAGE_BODY_BYTES_MAX
     """Decoded bytes of a Messages call (contract §1.8)."""
+    file_bytes_max: int = limits.FILE_BYTES_MAX
+    """Bytes of an uploaded file (contract §1.8)."""
     page_limit_default: int = limits.PAGE_LIMIT_DEFAULT
     page_limit_max: int = limits.PAGE_LIMIT_MAX
     ping_seconds: float = 15.0
@@ -35,6 +38,7 @@ class Services:
 
     admit: Admit
     batches: Batches
+    files: Files
     interactive: Interactive
     keys: Keys
     catalog: Catalog

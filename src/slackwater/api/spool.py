@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +19,26 @@ WRITE_BYTES = MIB
 """Gathered before a write: large enough that the hop to a thread is small beside it."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+Through = Callable[[bytes], Iterable[bytes]]
+"""Picks from a piece of a body what is to be kept of it; called in a thread, for one piece after the other."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spool:
-    """A received body."""
+    """A received body, or what was kept of it."""
 
     path: Path
     digest: bytes
-    """SHA-256 of the decoded body."""
+    """SHA-256 of what is in the file."""
     length: int
-    """Decoded bytes."""
+    """Bytes in the file."""
 
 
 class _Writer:
     """Hashes and writes in threads; the lock keeps a close from pulling the file away under a write."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, through: Through | None) -> None:
+        self._through = through
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._lock = Lock()
         self._hash = hashlib.sha256()
@@ -43,11 +47,15 @@ class _Writer:
     def write(self, pieces: list[bytes]) -> None:
         with self._lock:
             for piece in pieces:
-                self._hash.update(piece)
-                view = memoryview(piece)
-                while view and self._descriptor is not None:
-                    view = view[os.write(self._descriptor, view) :]
-                self.length += len(piece)
+                for kept in (piece,) if self._through is None else self._through(piece):
+                    self._append(kept)
+
+    def _append(self, data: bytes) -> None:
+        self._hash.update(data)
+        view = memoryview(data)
+        while view and self._descriptor is not None:
+            view = view[os.write(self._descriptor, view) :]
+        self.length += len(data)
 
     def close(self) -> None:
         with self._lock:
@@ -60,16 +68,17 @@ class _Writer:
 
 
 @asynccontextmanager
-async def spooled(context: Context, bytes_max: int) -> AsyncIterator[Spool]:
+async def spooled(context: Context, bytes_max: int, through: Through | None = None) -> AsyncIterator[Spool]:
     """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
 
-    Raises what `pieces` raises, and OverloadedError when the disk is full (P4).
+    With `through` the body is bytes of any kind, otherwise text. Raises what `pieces` and `through` raise, and
+    OverloadedError when the disk is full (P4).
     """
     if context.services.storage_full():
         raise _full()
-    path = context.services.spool_dir / f"{context.request_id}.json"
+    path = context.services.spool_dir / f"{context.request_id}.{'json' if through is None else 'file'}"
     try:
-        yield await _receive(context, path, bytes_max)
+        yield await _receive(context, path, bytes_max, through)
     finally:
         path.unlink(missing_ok=True)
 
@@ -78,11 +87,11 @@ def _full() -> OverloadedError:
     return OverloadedError("Storage is full", should_retry=False)  # else the SDK sends it all three times
 
 
-async def _receive(context: Context, path: Path, bytes_max: int) -> Spool:
+async def _receive(context: Context, path: Path, bytes_max: int, through: Through | None) -> Spool:
     try:
-        writer = _Writer(path)
+        writer = _Writer(path, through)
         try:
-            await _fill(writer, context, bytes_max)
+            await _fill(writer, pieces(context, bytes_max, text=through is None))
         finally:
             writer.close()
     except OSError as error:
@@ -92,10 +101,10 @@ async def _receive(context: Context, path: Path, bytes_max: int) -> Spool:
     return Spool(path=path, digest=writer.digest(), length=writer.length)
 
 
-async def _fill(writer: _Writer, context: Context, bytes_max: int) -> None:
+async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:
     gathered: list[bytes] = []
     waiting = 0
-    async for piece in pieces(context, bytes_max):
+    async for piece in body:
         gathered.append(piece)
         waiting += len(piece)
         if waiting >= WRITE_BYTES:

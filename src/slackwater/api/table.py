@@ -1,8 +1,9 @@
 """All endpoints."""
 
-from slackwater.api import batches, health, messages, models
+from slackwater.api import batches, files, health, messages, models
 from slackwater.api.auth import guarded
 from slackwater.api.context import Answer, Context
+from slackwater.api.failures import JSON
 from slackwater.api.openapi import document
 from slackwater.api.responses import json
 from slackwater.api.routes import Endpoint
@@ -23,7 +24,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(batches.create),
         summary="Create a message batch",
         answers="MessageBatch",
-        body=True,
+        body=JSON,
     ),
     Endpoint(
         method="GET",
@@ -74,7 +75,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(messages.create),
         summary="Create a message; an event stream with `stream`",
         answers="Message",
-        body=True,
+        body=JSON,
     ),
     Endpoint(
         method="POST",
@@ -82,7 +83,44 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(messages.count_tokens),
         summary="Count the input tokens of a message",
         answers="TokenCount",
-        body=True,
+        body=JSON,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/files",
+        handle=guarded(files.upload),
+        summary="Upload a file",
+        answers="File",
+        body="multipart/form-data",
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/files",
+        handle=guarded(files.page),
+        summary="List files, newest first",
+        answers="FileList",
+        query=("ids[]", "page", *_PAGED),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/files/{file_id}",
+        handle=guarded(files.retrieve),
+        summary="Retrieve a file's metadata",
+        answers="File",
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/files/{file_id}/content",
+        handle=guarded(files.content),
+        summary="Download a file, where the configuration allows it",
+        answers="application/octet-stream",
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/files/{file_id}",
+        handle=guarded(files.delete),
+        summary="Delete a file",
+        answers="DeletedFile",
     ),
     Endpoint(
         method="GET",

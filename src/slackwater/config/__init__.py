@@ -17,6 +17,7 @@ from slackwater.config.load import ConfigError, load
 from slackwater.config.secret import backend_api_key, load_pepper
 from slackwater.config.settings import (
     BatchSettings,
+    FileSettings,
     LogSettings,
     ModelSettings,
     ServerSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "BatchSettings",
     "ConfigError",
     "EngineSettings",
+    "FileSettings",
     "LlamaCppBackendSettings",
     "LogSettings",
     "ModelSettings",

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from slackwater.config.backends import LOCAL, BackendSettings, EngineSettings, LlamaCppBackendSettings
 from slackwater.config.section import Section, did_you_mean
+from slackwater.domain.limits import FILE_BYTES_MAX, FILES_BYTES_MAX
 from slackwater.domain.model import Route, Routes
 from slackwater.domain.pricing import FREE, Price
 
@@ -119,6 +120,17 @@ class BatchSettings(Section):
     """Age of a batch at which its results are removed; the batch object stays."""
 
 
+class FileSettings(Section):
+    """Files that clients upload."""
+
+    size_bytes_max: int = Field(default=FILE_BYTES_MAX, ge=1)
+    """Largest file, bytes."""
+    quota_bytes: int = Field(default=FILES_BYTES_MAX, ge=0)
+    """Bytes that the files of all workspaces may take together; equal bytes of one workspace count once."""
+    downloadable: bool = False
+    """Whether `GET /v1/files/{id}/content` hands out what was uploaded; the official API refuses it."""
+
+
 class PriceSettings(Section):
     """USD per million tokens, standard tier; batch work costs half of it."""
 
@@ -179,6 +191,7 @@ class Settings(Section):
     storage: StorageSettings = StorageSettings()
     worker: WorkerSettings = WorkerSettings()
     batches: BatchSettings = BatchSettings()
+    files: FileSettings = FileSettings()
     engine: EngineSettings = EngineSettings()
     backends: tuple[BackendSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()

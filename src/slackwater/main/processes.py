@@ -14,10 +14,11 @@ from typing import Any
 from slackwater.api.app import build_app
 from slackwater.api.control import admin_handlers, serve_control
 from slackwater.api.server import serve as serve_http
-from slackwater.api.services import Services
+from slackwater.api.services import Limits, Services
 from slackwater.blobs import LocalBlobs
 from slackwater.clock import SystemClock
 from slackwater.config import Settings, load_pepper
+from slackwater.documents import sniff
 from slackwater.domain.events import Event
 from slackwater.domain.ids import IdSource
 from slackwater.flow.admit import Admit
@@ -25,6 +26,7 @@ from slackwater.flow.batches import Batches
 from slackwater.flow.catalog import Catalog
 from slackwater.flow.close import Closer
 from slackwater.flow.dispatch import Dispatcher, DispatchOptions
+from slackwater.flow.files import Files
 from slackwater.flow.infer import Infer
 from slackwater.flow.interactive import Interactive
 from slackwater.flow.keys import Keys
@@ -274,6 +276,15 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
             expires_after=timedelta(seconds=settings.batches.expires_after_seconds),
         ),
         batches=Batches(store=core.store, blobs=core.blobs, clock=core.clock, emit=core.emit),
+        files=Files(
+            store=core.store,
+            blobs=core.blobs,
+            clock=core.clock,
+            ids=core.ids,
+            sniff=sniff,
+            quota_bytes=settings.files.quota_bytes,
+            downloadable=settings.files.downloadable,
+        ),
         interactive=Interactive(
             routes=connections.routes,
             backends=connections.backends,
@@ -297,6 +308,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
         cors_origins=settings.server.cors_origins,
         strict_version=settings.server.strict_version,
         strict_betas=settings.server.strict_betas,
+        limits=Limits(file_bytes_max=settings.files.size_bytes_max),
     )
 
 

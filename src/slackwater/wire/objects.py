@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from slackwater.domain.batch import Batch, ProcessingStatus, RequestCounts
+from slackwater.domain.file import File
 from slackwater.domain.result import NO_USAGE, Charge, Usage
 
 _ENCODER = msgspec.json.Encoder()
@@ -39,6 +40,39 @@ class DeletedMessageBatch(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     type: Literal["message_batch_deleted"] = "message_batch_deleted"
+
+
+class FileMetadata(msgspec.Struct, kw_only=True, frozen=True):
+    """A file as its owner sees it (contract §6): the keys of both shapes, `expires_at` is unknown to the older one."""
+
+    id: str
+    type: Literal["file"] = "file"
+    filename: str
+    mime_type: str
+    size_bytes: int
+    created_at: str
+    downloadable: bool
+    """Whether its content can be fetched; false for uploads unless the server is configured otherwise."""
+    expires_at: str | None
+
+
+class FileList(msgspec.Struct, kw_only=True, frozen=True):
+    """A page of files, newest first, with the keys of both shapes (contract §6.0)."""
+
+    data: tuple[FileMetadata, ...]
+    has_more: bool
+    """Whether more follows in the direction walked."""
+    first_id: str | None
+    last_id: str | None
+    next_page: str | None
+    """Where the next older page begins; null on the last one, and for lists of given ids (contract §6.2)."""
+
+
+class DeletedFile(msgspec.Struct, kw_only=True, frozen=True):
+    """What a delete answers (contract §6.5)."""
+
+    id: str
+    type: Literal["file_deleted"] = "file_deleted"
 
 
 class CapabilitySupport(msgspec.Struct, kw_only=True, frozen=True):
@@ -188,6 +222,30 @@ def list_page(items: Sequence[M], *, has_more: bool) -> ListPage[M]:
         has_more=has_more,
         first_id=items[0].id if items else None,
         last_id=items[-1].id if items else None,
+    )
+
+
+def file_metadata(file: File, *, downloadable: bool) -> FileMetadata:
+    """Build the wire object."""
+    return FileMetadata(
+        id=file.id,
+        filename=file.filename,
+        mime_type=file.mime_type,
+        size_bytes=file.size_bytes,
+        created_at=instant(file.created_at),
+        downloadable=downloadable,
+        expires_at=_instant_or_none(file.expires_at),
+    )
+
+
+def file_list(files: Sequence[FileMetadata], *, has_more: bool, next_page: str | None) -> FileList:
+    """Build a page of files."""
+    return FileList(
+        data=tuple(files),
+        has_more=has_more,
+        first_id=files[0].id if files else None,
+        last_id=files[-1].id if files else None,
+        next_page=next_page,
     )
 
 

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from slackwater.api.routes import Endpoint
 from slackwater.api.table import ENDPOINTS
-from support.api import HEADERS, World, make_ended, make_world
+from support.api import HEADERS, World, make_ended, make_file, make_world
 
 GUARDED = [endpoint for endpoint in ENDPOINTS if not endpoint.public]
 PUBLIC = {"/health", "/metrics", "/openapi.json"}
-IDS = {"batch_id": ("msgbatch_01Theirs", "msgbatch_01Unknown")}
+IDS = {
+    "batch_id": ("msgbatch_01Theirs", "msgbatch_01Unknown"),
+    "file_id": ("file_01Foreign", "file_01Unknown"),
+}
 """For each kind of id in a path: one of another workspace, and one of nobody. Model ids are the operator's, not a
 workspace's."""
 SHARED = {"model_id"}
@@ -33,7 +36,7 @@ def test_only_what_machines_ask_is_served_without_a_key() -> None:
 @pytest.mark.parametrize("endpoint", GUARDED, ids=name)
 async def test_no_endpoint_answers_without_a_key_or_a_version(world: World, endpoint: Endpoint) -> None:
     """Detail 1, detail 2: 401 first, then 400."""
-    path = endpoint.path.format(batch_id="a", model_id="b")
+    path = endpoint.path.format(batch_id="a", model_id="b", file_id="c")
     async with world.client({}) as client:
         without_key = await client.request(endpoint.method, path, content=b"{}")
         without_version = await client.request(
@@ -53,6 +56,7 @@ async def test_a_foreign_id_and_an_unknown_one_are_told_apart_by_nothing(world: 
         return
     foreign, unknown = IDS[kind]
     world.batches.batches[foreign] = make_ended(foreign, workspace_id="wrkspc_01Theirs")
+    world.files.files[foreign] = make_file(foreign, workspace_id="wrkspc_01Theirs")
     answers = []
     async with world.client() as client:
         for identifier in (foreign, unknown):
@@ -61,7 +65,8 @@ async def test_a_foreign_id_and_an_unknown_one_are_told_apart_by_nothing(world: 
                 response = await client.request(endpoint.method, path, headers=more)
                 request_id = response.headers["request-id"]
                 headers = {**response.headers, "request-id": ""}
-                answers.append((response.status_code, headers, response.text.replace(request_id, "")))
+                text = response.text.replace(request_id, "").replace(identifier, "")  # which may be named
+                answers.append((response.status_code, headers, text))
     assert answers[0][0] == 404
     assert all(answer == answers[0] for answer in answers)
 
@@ -69,7 +74,7 @@ async def test_a_foreign_id_and_an_unknown_one_are_told_apart_by_nothing(world: 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=name)
 async def test_every_other_method_is_a_405_that_lists_the_right_ones(world: World, endpoint: Endpoint) -> None:
     """Detail 28."""
-    path = endpoint.path.format(batch_id="a", model_id="b")
+    path = endpoint.path.format(batch_id="a", model_id="b", file_id="c")
     allowed = {one.method for one in ENDPOINTS if one.path == endpoint.path}
     if "GET" in allowed:
         allowed.add("HEAD")
@@ -84,14 +89,18 @@ async def test_every_other_method_is_a_405_that_lists_the_right_ones(world: Worl
 TEXT = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=12)
 SEGMENTS = st.lists(
     st.one_of(
-        st.sampled_from(["v1", "messages", "batches", "results", "cancel", "progress", "models", "count_tokens", "a"]),
+        st.sampled_from(
+            ["v1", "messages", "batches", "results", "cancel", "files", "content", "models", "count_tokens", "a"]
+        ),
         st.sampled_from(["%2e%2e", "%2F", "%00", "%ff", "..", "", "{batch_id}", "health", "Qwen%2FQwen2.5:7b"]),
         st.text(string.ascii_letters + "-._~%", max_size=5),
     ),
     max_size=6,
 )
 QUERY = st.lists(
-    st.tuples(st.sampled_from(["limit", "after_id", "before_id", "beta", "lifecycle[]"]), st.text(max_size=5)),
+    st.tuples(
+        st.sampled_from(["limit", "after_id", "before_id", "beta", "lifecycle[]", "ids[]", "page"]), st.text(max_size=5)
+    ),
     max_size=3,
 )
 HEADER = st.sampled_from(
@@ -136,6 +145,7 @@ async def test_whatever_is_sent_is_answered_in_form_and_never_with_a_500(  # par
     """Detail 28, B10, B11: status below 500, request id, and JSON for every failure."""
     world = make_world(tmp_path, cors_origins=("https://app.example",), public_url="", trusted_proxies=("127.0.0.1",))
     world.batches.batches["a"] = make_ended("a")
+    world.files.files["a"] = make_file("a")
     world.batches.delivery.content = b"{}\n" * 10
     path = httpx2.URL("http://testserver/" + "/".join(parts))
     given_names = {header for header, _ in headers}
