@@ -65,16 +65,16 @@ def pages_pdf(entries: Iterable[str], *, size: tuple[float, float] = LETTER, tra
     return _book(PDFWriter(), list(entries), size, trailer)
 
 
-def content_pdf(data: bytes, entries: str, *, resources: str = "<< >>") -> bytes:
-    """Return a PDF with one page, whose content is a stream with these bytes and entries."""
+def content_pdf(data: bytes, entries: str, *, pages: int = 1) -> bytes:
+    """Return a PDF whose pages have one content together, a stream with these bytes and entries."""
     writer = PDFWriter()
     content = writer.stream(data, entries)
-    return _book(writer, [f"/Contents {content} 0 R /Resources {resources}"], LETTER, "")
+    return _book(writer, [f"/Contents {content} 0 R"] * pages, LETTER, "")
 
 
-def bomb_pdf(megabytes: int, what: bytes = b" ") -> bytes:
-    """Return a small PDF whose only page's content is this long when it is decompressed."""
-    return content_pdf(deflated(megabytes, what), "/Filter /FlateDecode")
+def bomb_pdf(megabytes: int, what: bytes = b" ", *, pages: int = 1) -> bytes:
+    """Return a small PDF whose pages' one content is this long when it is decompressed."""
+    return content_pdf(deflated(megabytes, what), "/Filter /FlateDecode", pages=pages)
 
 
 def deflated(megabytes: int, what: bytes = b" ") -> bytes:
