@@ -79,7 +79,7 @@ SMALL = ("batches_fragmented", "batches_running", "files_deleted", "storage_pkey
 
 def _sqlite_scans(lines: list[str]) -> Iterator[str]:
     for line in lines:
-        made_here = any(made in line for made in ("CONSTANT ROW", "(subquery", "SCAN ANON_1"))
+        made_here = any(made in line for made in ("CONSTANT ROW", "(subquery", "SCAN ANON_1", "SCAN free"))
         if ("SCAN" in line and not made_here and not line.endswith(SMALL)) or "AUTOMATIC" in line:
             yield line
 

@@ -276,3 +276,18 @@ async def test_several_servers_share_the_work(url: str, store: Store) -> None:
     assert await store.charges(MINE, batch.id) == [charge("m", 60)]
     for other in others:
         await other.close()
+
+
+async def test_a_worker_gets_no_more_than_it_asked_for_whatever_the_plan(store: Store) -> None:
+    """X1: the planner may run a subquery once for each row; which shards are taken is decided once."""
+    database: Any = store.database
+    engine = database.engine.sync_engine
+
+    def hinder(connection: Connection) -> None:  # until a nested loop over the subquery is what is left
+        for way in ("hashjoin", "mergejoin", "material", "hashagg", "sort"):
+            connection.exec_driver_sql(f"SET enable_{way} = off")
+
+    event.listen(engine, "begin", hinder)
+    batch = await sealed(store, (1,) * 30)
+    taken = [len(await leased(store, batch, limit=limit)) for limit in (1, 3, 10)]
+    assert taken == [1, 3, 10]

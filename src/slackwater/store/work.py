@@ -93,10 +93,11 @@ def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
         .order_by(shards.c.number)
         .limit(_MAX)
         .with_for_update(skip_locked=True)
+        .cte("free")  # run once: as a plain subquery PostgreSQL may run it again for each row, and take more than asked
     )
     return (
         update(shards)
-        .where(tuple_(shards.c.batch_id, shards.c.number).in_(free))
+        .where(tuple_(shards.c.batch_id, shards.c.number).in_(select(free.c.batch_id, free.c.number)))
         .values(
             epoch=shards.c.epoch + 1,
             worker_id=bindparam("to_worker"),
