@@ -18,6 +18,7 @@ _COMMANDS = {
     "serve": "slackwater.cli.serve:serve",
     "worker": "slackwater.cli.worker:worker",
     "batches": "slackwater.cli.batches:batches",
+    "files": "slackwater.cli.files:files",
     "models": "slackwater.cli.models:models",
     "workspaces": "slackwater.cli.workspaces:workspaces",
     "keys": "slackwater.cli.keys:keys",

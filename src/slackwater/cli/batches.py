@@ -1,6 +1,5 @@
 """`slackwater batches`: send work, watch it, fetch its results."""
 
-import re
 import sys
 import uuid
 from pathlib import Path
@@ -9,53 +8,15 @@ from typing import Any
 import rich_click as click
 
 from slackwater.cli.connection import API, API_VERSION, find_target
-from slackwater.cli.options import client_options, environment, json_option
+from slackwater.cli.options import Duration, Id, OutputFile, client_options, environment, json_option
 from slackwater.cli.output import message, on_terminal, styled, write_body, write_table, write_text
 
 _BATCHES = "/v1/messages/batches"
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
-
-class Duration(click.ParamType[float]):
-    """`90`, `90s`, `5m`, `2h`, `1d`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401  # click's signature
-        """Return seconds."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a duration such as 90s, 5m or 2h", param, ctx)
-        return float(match[1]) * _UNIT_SECONDS[match[2]]
-
-
-class BatchId(click.ParamType[str]):
-    """An id, safe to stand in a path."""
-
-    name = "batch id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401  # click's signature
-        """Return it unchanged."""
-        if not _ID.fullmatch(str(value)):
-            self.fail(f"{value!r} is not a batch id such as msgbatch_01…", param, ctx)
-        return str(value)
-
-
-class ResultsFile(click.Path):
-    """A file for results. `-` is refused: stdout belongs to the batch, and a file of that name is nobody's wish."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's
-        """Return the path. Raises click.BadParameter."""
-        if str(value) == "-":
-            self.fail("name a file; `slackwater batches results ID` writes to stdout", param, ctx)
-        return super().convert(value, param, ctx)
-
 
 OUTPUT = click.option(
     "-o",
     "--output",
-    type=ResultsFile(path_type=Path, dir_okay=False),
+    type=OutputFile("slackwater batches results ID"),
     help="File for the results; whole or not there.",
 )
 TIMEOUT = click.option("--timeout", type=Duration(), help="Longest wait, such as 90s or 2h; then exit code 3.")
@@ -137,7 +98,7 @@ def list_(*, limit: int, after_id: str | None, before_id: str | None, **options:
 
 
 @batches.command()
-@click.argument("batch_id", type=BatchId())
+@click.argument("batch_id", type=Id("batch"))
 @json_option
 @client_options
 def retrieve(batch_id: str, **options: Any) -> None:  # noqa: ANN401  # click's
@@ -147,7 +108,7 @@ def retrieve(batch_id: str, **options: Any) -> None:  # noqa: ANN401  # click's
 
 
 @batches.command()
-@click.argument("batch_id", type=BatchId())
+@click.argument("batch_id", type=Id("batch"))
 @TIMEOUT
 @OUTPUT
 @json_option
@@ -158,28 +119,28 @@ def watch(batch_id: str, **options: Any) -> int:  # noqa: ANN401  # click's
 
 
 @batches.command()
-@click.argument("batch_id", type=BatchId())
+@click.argument("batch_id", type=Id("batch"))
 @OUTPUT
 @click.option("--order", type=click.Choice(["input"]), help="Put the results in the order of --input.")
 @click.option("--input", "source", help="The file the batch was made from, for --order.")
 @client_options
 def results(batch_id: str, *, output: Path | None, order: str | None, source: str | None, **options: Any) -> None:  # noqa: ANN401  # click's
     """Fetch the results of an ended batch, as JSON lines."""
-    from slackwater.cli.download import print_results, save_results  # noqa: PLC0415  # for few commands
+    from slackwater.cli.download import print_download, save_download  # noqa: PLC0415  # for few commands
 
     if (order is None) != (source is None):
         raise click.UsageError("--order and --input need each other")
     ids = _custom_ids(source) if source is not None else None
-    api = _api(options)
+    api, route = _api(options), f"{_BATCHES}/{batch_id}/results"
     if output is None:
-        print_results(api, batch_id, ids)
+        print_download(api, route, ids)
     else:
-        save_results(api, batch_id, output, ids)
+        save_download(api, route, output, ids)
         message(f"results in {output}")
 
 
 @batches.command()
-@click.argument("batch_id", type=BatchId())
+@click.argument("batch_id", type=Id("batch"))
 @json_option
 @client_options
 def cancel(batch_id: str, **options: Any) -> None:  # noqa: ANN401  # click's
@@ -189,7 +150,7 @@ def cancel(batch_id: str, **options: Any) -> None:  # noqa: ANN401  # click's
 
 
 @batches.command()
-@click.argument("batch_id", type=BatchId())
+@click.argument("batch_id", type=Id("batch"))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @client_options
@@ -218,9 +179,9 @@ def _finish(api: API, batch_id: str, options: dict[str, Any], order: list[str] |
     state = follow(api, batch_id, options["timeout"])
     answer = api.request("GET", f"{_BATCHES}/{batch_id}")
     if options["output"] is not None:
-        from slackwater.cli.download import save_results  # noqa: PLC0415  # likewise
+        from slackwater.cli.download import save_download  # noqa: PLC0415  # likewise
 
-        save_results(api, batch_id, options["output"], order)
+        save_download(api, f"{_BATCHES}/{batch_id}/results", options["output"], order)
         message(f"results in {options['output']}")
     if styled():  # elsewhere the last progress line has said it
         message(f"{batch_id} ended: {summary(state)}")

@@ -25,6 +25,7 @@ PATIENT_TRIES_MAX = 20
 _BACKOFF_SECONDS_MAX = 8.0
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504, 529})
 _PAUSE_SECONDS_MAX = 60.0
+_LOOK_FIRST = "it may have been done: look whether it was before you repeat it"
 _OFFICIAL = (".anthropic.com", ".claude.com")
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization"})
 
@@ -93,7 +94,7 @@ def _key(key_file: Path | None, environ: Mapping[str, str]) -> str | None:
 
 
 class API:
-    """A client of the Messages, batches and models routes."""
+    """A client of the Messages, batches, files and models routes."""
 
     def __init__(self, target: Target, *, debug: bool = False, version: str = API_VERSION) -> None:
         headers = {"anthropic-version": version, "user-agent": "slackwater-cli"}
@@ -120,10 +121,12 @@ class API:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         content: Callable[[], Iterator[bytes]] | None = None,
+        repeatable: bool = True,
     ) -> Answer:
         """Send an HTTPRequest and return its answer; what a repetition may cure is repeated.
 
-        Every call made through here is safe to repeat: a create carries an Idempotency-Key. Raises Failure.
+        Most calls are safe to repeat: the create of a batch carries an Idempotency-Key. One that is not `repeatable`
+        is sent again only where the server has answered that it did not do it. Raises Failure.
         """
         tries = 0
         while True:
@@ -132,6 +135,8 @@ class API:
                 with self.stream(method, path, params=params, headers=headers, content=content) as response:
                     return Answer(headers=response.headers, body=response.read())
             except Retry as retry:
+                if not (repeatable or retry.answered or retry.absent):
+                    raise Failure(retry.failure.what, next_step=_LOOK_FIRST) from None
                 if tries >= (PATIENT_TRIES_MAX if self.patient else 1 if retry.absent else TRIES_MAX):
                     raise retry.failure from None
                 self.pause(
@@ -188,13 +193,17 @@ class API:
 class Retry(Exception):  # noqa: N818  # a wish, not an error
     """The server was not reached, or asked for patience."""
 
-    def __init__(self, failure: Failure, after_seconds: float | None = None, *, absent: bool = False) -> None:
+    def __init__(
+        self, failure: Failure, after_seconds: float | None = None, *, absent: bool = False, answered: bool = False
+    ) -> None:
         super().__init__(failure.what)
         self.failure = failure
         """What to say when patience is at its end."""
         self.after_seconds = after_seconds
         self.absent = absent
         """True when nobody listens there."""
+        self.answered = answered
+        """True when the server said so itself."""
 
 
 def masked(secret: str) -> str:
@@ -222,7 +231,7 @@ def _refusal(response: httpx2.Response, target: Target) -> Exception:
     failure = Failure(
         f"{what} ({kind})" if kind else what,
         request_id=response.headers.get("request-id"),
-        next_step=_next_step(status, target),
+        next_step=_next_step(status, target, response.request.url.path),
         code=AUTHENTICATION if status in {401, 403} else 1,
     )
     should_retry = response.headers.get("x-should-retry")
@@ -232,17 +241,18 @@ def _refusal(response: httpx2.Response, target: Target) -> Exception:
         after = float(response.headers.get("retry-after", ""))
     except ValueError:
         after = None
-    return Retry(failure, after)
+    return Retry(failure, after, answered=True)
 
 
-def _next_step(status: int, target: Target) -> str | None:
+def _next_step(status: int, target: Target, path: str) -> str | None:
     match status:
         case 401 if target.key is None:
             return "set SLACKWATER_API_KEY; `slackwater keys create --workspace default` makes a key"
         case 401 | 403:
             return f"check SLACKWATER_API_KEY (it is sent to {target.base_url}); `slackwater keys list` shows the keys"
         case 404:
-            return "`slackwater batches list` shows what this key can see"
+            kind = "files" if "/v1/files" in path else "batches"
+            return f"`slackwater {kind} list` shows what this key can see"
         case 429 | 503 | 529:
             return "try again later"
         case code if 300 <= code < 400:  # noqa: PLR2004  # the class of redirects

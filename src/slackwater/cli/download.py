@@ -1,4 +1,4 @@
-"""Results on their way to disk or stdout: resumed after a cut, and never half a file under its final name."""
+"""Results and files on their way to disk or stdout: resumed after a cut, and never half a file under its final name."""
 
 import os
 import tempfile
@@ -20,15 +20,16 @@ class _Line(msgspec.Struct):
     custom_id: str
 
 
-def save_results(api: API, batch_id: str, path: Path, order: Sequence[str] | None = None) -> None:
-    """Write the result lines to `path`, which appears once it is whole; `order`: custom_ids in the order wanted.
+def save_download(api: API, route: str, path: Path, order: Sequence[str] | None = None) -> None:
+    """Write what a route delivers to `path`, which appears once it is whole.
 
-    What an interrupted call left in `path` + `.part` is continued. Raises Failure.
+    `order` is for result lines: custom_ids in the order wanted. What an interrupted call left in `path` + `.part` is
+    continued. Raises Failure.
     """
     part, mark = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
     try:
         with part.open("a+b") as file:
-            _fetch(api, batch_id, _FileSink(file, mark))
+            _fetch(api, route, _FileSink(file, mark))
             finished = file if order is None else _ordered(file, order, path.with_name(path.name + ".ordered"))
             finished.flush()
             os.fsync(finished.fileno())
@@ -41,14 +42,14 @@ def save_results(api: API, batch_id: str, path: Path, order: Sequence[str] | Non
         raise Failure(f"{path}: {problem.strerror or problem}") from None
 
 
-def print_results(api: API, batch_id: str, order: Sequence[str] | None = None) -> None:
-    """Write the result lines to stdout. Raises Failure."""
+def print_download(api: API, route: str, order: Sequence[str] | None = None) -> None:
+    """Write what a route delivers to stdout. Raises Failure."""
     out = Stdout()
     if order is None:
-        _fetch(api, batch_id, _StdoutSink(out))
+        _fetch(api, route, _StdoutSink(out))
     else:
         with tempfile.TemporaryFile() as file:
-            _fetch(api, batch_id, _FileSink(file, None))
+            _fetch(api, route, _FileSink(file, None))
             for line in _in_order(file, order):
                 out.write(line)
     out.flush()
@@ -94,7 +95,7 @@ class _StdoutSink:
 
     def restart(self, etag: str | None) -> None:
         if self.have:
-            raise Failure("the connection broke and the results cannot be continued", next_step="use -o FILE")
+            raise Failure("the connection broke and what came so far cannot be continued", next_step="use -o FILE")
         self.etag = etag
 
     def write(self, piece: bytes) -> None:
@@ -102,13 +103,13 @@ class _StdoutSink:
         self.have += len(piece)
 
 
-def _fetch(api: API, batch_id: str, sink: _Sink) -> None:
+def _fetch(api: API, route: str, sink: _Sink) -> None:
     """Bring the whole body into the sink, over as many connections as it takes."""
     failures = 0
     while True:
         before = sink.have
         try:
-            _fetch_once(api, f"/v1/messages/batches/{batch_id}/results", sink)
+            _fetch_once(api, route, sink)
         except Retry as retry:
             failures = 1 if sink.have > before else failures + 1
             if failures >= _TRIES_MAX:

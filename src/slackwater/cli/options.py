@@ -1,13 +1,60 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the kinds of values they take."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rich_click as click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
+
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_PREFIXES = {"batch": "msgbatch", "file": "file"}
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `5m`, `2h`, `1d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401  # click's signature
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a duration such as 90s, 5m or 2h", param, ctx)
+        return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+class Id(click.ParamType[str]):
+    """An id of a batch or a file, safe to stand in a path."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = f"{kind} id"
+        self._example = f"{_PREFIXES[kind]}_01…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401  # click's signature
+        """Return it unchanged."""
+        if not _ID.fullmatch(str(value)):
+            self.fail(f"{value!r} is not a {self.name} such as {self._example}", param, ctx)
+        return str(value)
+
+
+class OutputFile(click.Path):
+    """A file to write. `-` is refused: without the option stdout is meant, and a file of that name is nobody's wish."""
+
+    def __init__(self, command: str) -> None:
+        """`command` is the one that writes to stdout."""
+        super().__init__(path_type=Path, dir_okay=False)
+        self._command = command
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's
+        """Return the path. Raises click.BadParameter."""
+        if str(value) == "-":
+            self.fail(f"name a file; `{self._command}` writes to stdout", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def client_options(command: Decorated) -> Decorated:

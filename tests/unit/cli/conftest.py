@@ -18,6 +18,18 @@ from slackwater.cli import main
 KEY = "slw_12345678_testtesttesttesttesttesttesttesttesttesttes"
 BATCH_ID = "msgbatch_01AbCdEfGhJkLmNpQrStUvWx"
 
+FILE_ID = "file_01AbCdEfGhJkLmNpQrStUvWx"
+FILE = {
+    "id": FILE_ID,
+    "type": "file",
+    "filename": "contract.pdf",
+    "mime_type": "application/pdf",
+    "size_bytes": 1048576,
+    "created_at": "2026-11-22T09:00:00.000000Z",
+    "downloadable": False,
+    "expires_at": None,
+}
+
 
 def batch(status: str = "ended", **counts: int) -> dict[str, Any]:
     """Return a batch object."""
@@ -71,6 +83,8 @@ class FakeAPI:
         if self.failures:
             status, body, headers = self.failures.pop(0)
             return web.json_response(body, status=status, headers=headers)
+        if request.path.startswith("/v1/files"):
+            return await self._files(request)
         route = request.path.removeprefix("/v1/messages/batches")
         if route.endswith("/progress"):
             return self._progress()
@@ -84,6 +98,16 @@ class FakeAPI:
         if request.method == "DELETE":
             return web.json_response({"id": BATCH_ID, "type": "message_batch_deleted"})
         return web.json_response(self.batch)
+
+    async def _files(self, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/content"):
+            return await self._results(request)
+        if request.method == "DELETE":
+            headers = {"slackwater-pinned-by": BATCH_ID}
+            return web.json_response({"id": FILE_ID, "type": "file_deleted"}, headers=headers)
+        if request.method == "GET" and request.path == "/v1/files":
+            return web.json_response({"data": [FILE], "next_page": "page_x"})
+        return web.json_response(FILE)
 
     def _progress(self) -> web.Response:
         if not self.progress:
