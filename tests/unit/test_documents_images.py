@@ -121,7 +121,7 @@ def test_a_declared_type_that_is_not_the_bytes_type_is_refused() -> None:
         (b"<p>", "page.html", "text/html"),
         ("안녕하세요".encode()[:-1], None, "text/plain"),
         ("안녕".encode("utf-16"), None, "text/plain"),
-        (b"caf\xe9 ", None, "application/octet-stream"),
+        (b"\xe9t\xe9 ", None, "application/octet-stream"),
         (b"", None, "application/octet-stream"),
         (b"", "empty.txt", "text/plain"),
         (b"\x1f\x8b\x08", "logs.txt.gz", "application/octet-stream"),
