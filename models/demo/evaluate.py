@@ -6,6 +6,7 @@ Writes `scores.json` beside itself, which the model card quotes, and prints a ta
 
 import argparse
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from tasks.real import real_examples
 
 SEED = 77_001
 SCORES = Path(__file__).with_name("scores.json")
+CARD = Path(__file__).with_name("README.md")
+_MARKED = re.compile(r"(<!-- scores -->\n).*(<!-- /scores -->)", re.DOTALL)
+_CELL_MAX = 160
 
 
 def said(message: Message) -> str:
@@ -105,12 +109,48 @@ def show(title: str, table: Mapping[str, Any]) -> None:
     print(f"  {'all':16} {hit:4} of {asked:4}  {hit / max(1, asked):7.1%}")
 
 
+def _cell(text: str) -> str:
+    """Write a text as code in one cell of a table."""
+    short = text if len(text) <= _CELL_MAX else f"{text[:_CELL_MAX]}…"
+    return "`` " + short.replace("\n", " ⏎ ").replace("|", "\\|") + " ``"
+
+
+def _table(title: str, table: Mapping[str, Any]) -> list[str]:
+    lines = [f"### {title}", "", "| task | right | asked | share |", "|---|--:|--:|--:|"]
+    lines += [f"| {task} | {row['right']} | {row['asked']} | {row['share']:.1%} |" for task, row in table.items()]
+    return [*lines, ""]
+
+
+def card(scores: Mapping[str, Any]) -> str:
+    """Write the part of the model card that is measured."""
+    probes = scores["probes"]
+    hit = sum(one["right"] for one in probes)
+    lines = _table("Unseen wordings, names and label sets", scores["unseen"])
+    lines += _table("Real texts", scores["real"])
+    lines += [f"### Questions written by hand: {hit} of {len(probes)}", ""]
+    lines += [
+        "Nothing in the generator has these words. ⏎ is a line break.",
+        "",
+        "| | end of the question | answer |",
+        "|---|---|---|",
+    ]
+    for one in probes:
+        question = one["question"] if len(one["question"]) <= _CELL_MAX else "…" + one["question"][-_CELL_MAX:]
+        lines.append(f"| {'right' if one['right'] else '**wrong**'} | {_cell(question)} | {_cell(one['said'])} |")
+    lines += ["", "### Failures, verbatim", "", "| task | end of the question | wanted | answer |", "|---|---|---|---|"]
+    for task, row in (*scores["unseen"].items(), *scores["real"].items()):
+        for one in row["wrong"]:
+            cells = (one["question"][-_CELL_MAX:], one["wanted"], one["said"])
+            lines.append(f"| {task} | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Read the options, ask, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--count", type=int, default=200, help="examples per task")
-    parser.add_argument("--wrong", type=int, default=3, help="wrong answers kept per task")
+    parser.add_argument("--count", type=int, default=100, help="examples per task")
+    parser.add_argument("--wrong", type=int, default=2, help="wrong answers kept per task")
     parser.add_argument("--out", type=Path, default=SCORES)
     options = parser.parse_args()
     with Engine(options.model) as engine:
@@ -129,6 +169,9 @@ def main() -> None:
         print(f"  {'ok   ' if one['right'] else 'WRONG'} {one['question'][-90:]!r} -> {one['said'][:110]!r}")
     scores = {"unseen": unseen, "real": real, "probes": probes}
     options.out.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    if options.out == SCORES:
+        measured = card(scores)
+        CARD.write_text(_MARKED.sub(lambda found: found[1] + "\n" + measured + "\n" + found[2], CARD.read_text()))
 
 
 if __name__ == "__main__":
