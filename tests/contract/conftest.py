@@ -17,6 +17,9 @@ from support.server import RunningServer
 DRIVER_SECONDS: Final = 120
 
 CONFIG: Final = """
+[files]
+size_bytes_max = 8000000
+
 [worker]
 max_in_flight = 16
 grace_seconds = 0.2
@@ -52,8 +55,11 @@ backend = "faulty"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that ask for an `sdk` once per SDK, one SDK after the other."""
-    if "sdk" in metafunc.fixturenames:
+    """Run tests that ask for an `sdk` once per SDK, one SDK after the other; those of files once per namespace."""
+    if "namespace" in metafunc.fixturenames:
+        both = [pytest.param(sdk, name, id=f"{sdk.name}-{name}") for sdk in ALL for name in sdk.file_namespaces]
+        metafunc.parametrize(("sdk", "namespace"), both, scope="session")
+    elif "sdk" in metafunc.fixturenames:
         metafunc.parametrize("sdk", ALL, ids=lambda sdk: sdk.name, scope="session")
     if "python_sdk" in metafunc.fixturenames:
         python = [sdk for sdk in ALL if sdk.language == "py" and sdk.mode == "sync"]

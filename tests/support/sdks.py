@@ -39,6 +39,11 @@ class SDK:
         current = int(self.version.split(".")[0]) >= (2 if self.language == "py" else 1)
         return "2026-10-21" if current else "2023-06-01"
 
+    @property
+    def file_namespaces(self) -> tuple[str, ...]:
+        """Where it has calls about files: `ga` is `client.files`, `beta` is `client.beta.files` (contract §6.0)."""
+        return ("beta",) if self.version in {"0.52.0", "0.77.0", "0.71.0"} else ("ga", "beta")
+
     def command(self, server: RunningServer) -> list[str]:
         """Return the command line of the driver, which reports on all modes at once."""
         if self.language == "py":

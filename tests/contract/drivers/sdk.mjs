@@ -1,16 +1,19 @@
 // Uses every call of the official TypeScript SDK that slackwater serves, and prints what came out as JSON.
 //
-//     SDK=/path/to/node_modules/@anthropic-ai/sdk node sdk.mjs BASE_URL API_KEY
+//     SDK=/path/to/node_modules/@anthropic-ai/sdk node sdk.mjs BASE_URL API_KEY [SECTION...]
 //
 // The twin of sdk.py: same sections, same names. It knows nothing of the tests: it only reports.
 
-import { readFileSync } from "node:fs";
+import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const home = process.env.SDK;
-const Anthropic = createRequire(import.meta.url)(home).default;
-const [baseURL, apiKey] = process.argv.slice(2);
+const { default: Anthropic, toFile } = createRequire(import.meta.url)(home);
+const [baseURL, apiKey, ...wanted] = process.argv.slice(2);
+const PDF = Buffer.from("%PDF-1.7\r\n%\xff\0\r\n%%EOF\r\n", "latin1");
 const WAIT_MS = 30_000;
 const client = new Anthropic({ baseURL, apiKey, timeout: WAIT_MS });
 const batches = client.messages.batches;
@@ -150,7 +153,63 @@ const sections = {
     const results = await all(await beta.results(batch.id));
     return { id: batch.id, read, listed, results, deleted: await beta.delete(batch.id) };
   },
+
+  // Every call about files, in each namespace that this release has.
+  async files() {
+    const report = { beta: await fileCalls(client.beta.files) };
+    if (client.files) report.ga = await fileCalls(client.files);
+    return report;
+  },
 };
+
+// Upload in every way that the SDK takes; list, read and delete what was uploaded.
+async function fileCalls(files) {
+  const once = { maxRetries: 0 };
+  const directory = mkdtempSync(join(tmpdir(), "sdk-"));
+  const path = join(directory, "보고서 최종.pdf");
+  writeFileSync(path, PDF);
+  const uploads = {
+    bytes: () => toFile(PDF),
+    large: () => toFile(Buffer.alloc(3_000_000)),
+    tuple: () => toFile(PDF, "contract.pdf", { type: "application/pdf" }),
+    stream: () => createReadStream(path),
+    named_stream: () => toFile(createReadStream(path), "contract.pdf", { type: "application/pdf" }),
+    unicode: () => new File(["내용\n"], "계약서 ü.txt", { type: "text/plain" }),
+    untyped: () => new File(["a,b\n"], "table.csv"),
+    quoted: () => new File(["text"], 'say "hi".txt'),
+    empty: () => new File([], "empty.txt"),
+  };
+  const made = {};
+  for (const [name, file] of Object.entries(uploads)) made[name] = await attempt(async () => files.upload({ file: await file() }), plain);
+  rmSync(directory, { recursive: true });
+  const ours = Object.values(made).flatMap((one) => one.id ?? []);
+  const ids = async (found) => (await all(found)).map((item) => item.id).filter((id) => ours.includes(id));
+  const report = {
+    made,
+    expiring: await files.upload({ file: await toFile(PDF), expires_in_seconds: 7200 }),
+    listed: await ids(files.list({ limit: 2 })),
+    read: await files.retrieveMetadata(ours[0]),
+    content: await attempt(() => files.download(ours[0], {}, once)),
+    too_large: await attempt(async () => files.upload({ file: await toFile(Buffer.alloc(8_000_001)) }, once)),
+    limit: await attempt(() => files.list({ limit: 1001 }, once)),
+  };
+  const page = await files.list({ limit: 2 });
+  if ("has_more" in page) {
+    report.newer = await ids(files.list({ limit: 3, before_id: ours[0] }));
+    report.older = await ids(files.list({ limit: 3, after_id: ours.at(-1) }));
+  } else {
+    report.by_ids = await ids(files.list({ ids: [ours[1], ours[0], ours[1], "file_01nosuchfile"] }));
+  }
+  report.deleted = await files.delete(ours[0]);
+  report.twice = await attempt(() => files.delete(ours[0], {}, once));
+  report.gone = await attempt(() => files.retrieveMetadata(ours[0], {}, once));
+  for (const id of [...ours.slice(1), report.expiring.id]) await files.delete(id);
+  return report;
+}
+
+function plain(thing) {
+  return JSON.parse(JSON.stringify(thing));
+}
 
 function mixedRequests() {
   const good = [0, 1, 2, 3].map((number) => request(`row-${number}`, `[[sim:text=answer ${number}]] Question ${number}?`));
@@ -191,9 +250,9 @@ async function wait(id) {
   throw new Error(`${id} did not end: ${JSON.stringify(polls.at(-1))}`);
 }
 
-async function attempt(call) {
+async function attempt(call, show = (found) => ({ returned: String(found) })) {
   try {
-    return { returned: String(await call()) };
+    return show(await call());
   } catch (error) {
     return described(error);
   }
@@ -215,6 +274,7 @@ function described(error) {
 
 const report = { version: JSON.parse(readFileSync(`${home}/package.json`, "utf8")).version };
 for (const [name, section] of Object.entries(sections)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue;
   console.error(name);
   try {
     report[name] = await section();

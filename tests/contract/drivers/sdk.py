@@ -1,6 +1,6 @@
 """Uses every call of the official Python SDK that slackwater serves, and prints what came out as JSON.
 
-    python sdk.py BASE_URL API_KEY
+    python sdk.py BASE_URL API_KEY [SECTION...]
 
 Runs with any release of the SDK, in its own environment, and knows nothing of the tests: it only reports, once for the
 blocking client and once for the asynchronous one. sdk.mjs is its twin. Every section of the report is made by the
@@ -11,12 +11,15 @@ import asyncio
 import inspect
 import json
 import sys
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import anthropic
 
+PDF = b"%PDF-1.7\r\n%\xff\0\r\n%%EOF\r\n"
 MODEL = "claude-haiku-4-5-20251001"
 WAIT_SECONDS = 30
 warnings.simplefilter("ignore")
@@ -37,8 +40,10 @@ class Driver:
         report: dict[str, Any] = {"version": anthropic.__version__}
         for section in (
             self.mixed, self.paging, self.cancel, self.delete, self.messages, self.stream, self.count, self.models,
-            self.errors, self.retries, self.beta,
+            self.errors, self.retries, self.beta, self.files,
         ):  # fmt: skip
+            if sys.argv[3:] and section.__name__ not in sys.argv[3:]:
+                continue
             print(section.__name__, file=sys.stderr, flush=True)
             try:
                 report[section.__name__] = await section()
@@ -190,6 +195,67 @@ class Driver:
         deleted = await settled(batches.delete(batch.id))
         return {"id": batch.id, "read": plain(read), "listed": listed, "results": results, "deleted": plain(deleted)}
 
+    async def files(self) -> dict[str, Any]:
+        """Every call about files, in each namespace that this release has."""
+        resources = {"ga": getattr(self.client, "files", None), "beta": self.client.beta.files}
+        return {name: await self.file_calls(files) for name, files in resources.items() if files is not None}
+
+    async def file_calls(self, files: Any) -> dict[str, Any]:
+        """Upload in every way that the SDK takes; list, read and delete what was uploaded."""
+        once = files.with_options(max_retries=0) if hasattr(files, "with_options") else files
+        takes = {name: set(inspect.signature(getattr(files, name)).parameters) for name in ("upload", "list")}
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "보고서 최종.pdf")
+            path.write_bytes(PDF)
+            uploads = {
+                "bytes": PDF,
+                "large": b"\0" * 3_000_000,
+                "path": path,
+                "tuple": ("contract.pdf", PDF, "application/pdf"),
+                "stream": path.open("rb"),
+                "named_stream": ("contract.pdf", path.open("rb"), "application/pdf"),
+                "unicode": ("계약서 ü.txt", "내용\n".encode(), "text/plain"),
+                "nested": ("a/b/../c.txt", b"text"),
+                "untyped": ("table.csv", b"a,b\n"),
+                "quoted": ('say "hi".txt', b"text"),
+                "empty": ("empty.txt", b""),
+            }
+            made = {
+                name: await attempt(lambda file=file: files.upload(file=file), plain) for name, file in uploads.items()
+            }
+        expiring = (
+            await settled(files.upload(file=PDF, expires_in_seconds=7200))
+            if "expires_in_seconds" in takes["upload"]
+            else None
+        )
+        ours = [one["id"] for one in made.values() if "id" in one]
+        listed = [item.id async for item in items(files.list(limit=2)) if item.id in ours]
+        report = {
+            "made": made,
+            "expiring": plain(expiring) if expiring else None,
+            "listed": listed,
+            "read": plain(await settled(files.retrieve_metadata(ours[0]))),
+            "content": await attempt(lambda: once.download(ours[0])),
+            "too_large": await attempt(lambda: once.upload(file=b"x" * 8_000_001)),
+            "limit": await attempt(lambda: first_of(once.list(limit=1001))),
+        }
+        if "before_id" in takes["list"]:
+            report["newer"] = [
+                item.id async for item in items(files.list(limit=3, before_id=ours[0])) if item.id in ours
+            ]
+            report["older"] = [
+                item.id async for item in items(files.list(limit=3, after_id=ours[-1])) if item.id in ours
+            ]
+        if "ids" in takes["list"]:
+            asked = [ours[1], ours[0], ours[1], "file_01nosuchfile"]
+            report["by_ids"] = [item.id async for item in items(files.list(ids=asked))]
+        report["deleted"] = plain(await settled(files.delete(ours[0])))
+        report["twice"] = await attempt(lambda: once.delete(ours[0]))
+        report["gone"] = await attempt(lambda: once.retrieve_metadata(ours[0]))
+        for file_id in [*ours[1:], *([expiring.id] if expiring else [])]:
+            await settled(files.delete(file_id))
+        return report
+
     async def wait(self, batch_id: str) -> tuple[Any, list[dict[str, Any]]]:
         polls: list[dict[str, Any]] = []
         deadline = time.monotonic() + WAIT_SECONDS
@@ -247,13 +313,13 @@ async def items(many: Any) -> Any:
             yield item
 
 
-async def attempt(call: Any) -> Any:
-    """Report the exception of a call that is expected to fail."""
+async def attempt(call: Any, show: Any = lambda found: {"returned": str(found)}) -> Any:
+    """Report the exception of a call that is expected to fail, or may."""
     try:
         found = await settled(call())
     except Exception as error:
         return described(error)
-    return {"returned": str(found)}
+    return show(found)
 
 
 def described(error: Exception) -> dict[str, Any]:
@@ -270,7 +336,7 @@ def described(error: Exception) -> dict[str, Any]:
 
 
 async def main() -> None:
-    print(json.dumps({mode: await Driver(mode, *sys.argv[1:]).report() for mode in ("sync", "async")}))
+    print(json.dumps({mode: await Driver(mode, *sys.argv[1:3]).report() for mode in ("sync", "async")}))
 
 
 if __name__ == "__main__":
