@@ -50,13 +50,17 @@ class PDFWriter:
         return bytes(out + b"startxref\n%d\n%%%%EOF\n" % start)
 
 
-def text_pdf(pages: Sequence[str], *, size: tuple[float, float] = LETTER, trailer: str = "") -> bytes:
-    """Return a PDF with these texts, a page each, lines as they are."""
+def text_pdf(
+    pages: Sequence[str], *, size: tuple[float, float] = LETTER, trailer: str = "", single: bool = False
+) -> bytes:
+    """Return a PDF with these texts, a page each, lines as they are; with `single` each character is set by itself."""
     writer = PDFWriter()
     codes = {character: code for code, character in enumerate(sorted(set("".join(pages)) - {"\n"}), 1)}
     font = _font(writer, codes)
     resources = f"<< /Font << /F {font} 0 R >> >>"
-    contents = [writer.stream(_content(page, codes, size[1]), compress=True) for page in pages]
+    contents = [
+        writer.stream(_content(page, codes, size[1], "> Tj <" if single else ""), compress=True) for page in pages
+    ]
     return _book(writer, [f"/Contents {content} 0 R /Resources {resources}" for content in contents], size, trailer)
 
 
@@ -139,7 +143,7 @@ def _font(writer: PDFWriter, codes: dict[str, int]) -> int:
     )
 
 
-def _content(page: str, codes: dict[str, int], height: float) -> bytes:
-    lines = ["".join(f"{codes[character]:04X}" for character in line) for line in page.split("\n")]
+def _content(page: str, codes: dict[str, int], height: float, between: str) -> bytes:
+    lines = [between.join(f"{codes[character]:04X}" for character in line) for line in page.split("\n")]
     shown = " T* ".join(f"<{line}> Tj" for line in lines)
     return f"BT /F 10 Tf 12 TL 36 {height - 48:.10g} Td {shown} ET".encode()

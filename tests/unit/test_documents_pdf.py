@@ -77,6 +77,15 @@ async def test_a_text_holds_what_the_page_shows_and_nothing_else(documents: Docu
     assert page.text.endswith("😀 𠮷\ninter-\nnational")
 
 
+@pytest.mark.parametrize("images", [False, True])
+async def test_characters_that_are_set_one_by_one_are_all_there(documents: Documents, *, images: bool) -> None:
+    """In a font that is neither embedded nor on this machine: none of them has a width of its own."""
+    shown = ["가", "제1조 모든\n國民은 x", "가나다\n라마바\nxyz", "x가x나\nabc 가나 abc"]
+    pdf = await documents.read_pdf(text_pdf(shown, single=True), images=images)
+    assert [page.text for page in pdf.pages] == shown
+    assert all((page.image is not None) is images for page in pdf.pages)
+
+
 async def test_a_page_without_text_is_an_empty_one(documents: Documents) -> None:
     """A scan has its place among the pages."""
     pdf = await documents.read_pdf(pages_pdf(["", ""]), images=False)

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import importlib
 import io
+import itertools
 import json
 import math
 import mmap
@@ -39,6 +40,13 @@ SCALE_MAX: Final = 200 / 72
 JPEG_QUALITY: Final = 80
 PAGE_CHARACTERS_MAX: Final = 4_000_000
 """Of one page: more is no page, and there is one call for all of its characters."""
+TEXTS_MAX: Final = 50_000
+FORM_DEPTH_MAX: Final = 5
+"""So many pieces of a page's text, and so deep in it, are looked after."""
+WIDTH_MIN: Final = 0.02
+"""The library leaves out half of that."""
+STROKE: Final = 0.6
+"""About a letter's height, of the font's: lines and spaces are told apart by heights and distances."""
 HEAD_BYTES: Final = 1024
 """Where `%PDF-` may stand (readers allow for something before it)."""
 TAIL_BYTES: Final = 4096
@@ -152,9 +160,11 @@ class _Reader:
     def _read_page(self, pdf: Any, number: int, *, images: bool) -> None:  # noqa: ANN401  # the library has no types
         try:
             with contextlib.closing(pdf[number - 1]) as page:
+                image = self._image(page, number) if images else None
+                self._widen(page)  # after the picture: it would show
                 self._send(b"t", self._text(page, number).encode())
-                if images:
-                    self._send(b"i", self._image(page, number))
+                if image is not None:
+                    self._send(b"i", image)
         except self._pdfium.PdfiumError as error:
             raise RefusedError(f"Page {number:,} of the PDF is damaged") from error
 
@@ -165,6 +175,21 @@ class _Reader:
             found: str = text.get_text_range()
         # A hyphen at the end of a line comes as U+FFFE, without the line's end.
         return _UNPRINTED.sub("", _LINE_ENDS.sub("\n", found).replace("\ufffe", "-\n"))
+
+    def _widen(self, page: Any) -> None:  # noqa: ANN401
+        """Give a width to text that has none, which the library would leave out.
+
+        So it is with characters that are set one by one in a font that is neither embedded nor on this machine. A
+        stroke has a width without a shape.
+        """
+        raw = self._pdfium.raw
+        found = page.get_objects(filter=(raw.FPDF_PAGEOBJ_TEXT,), max_depth=FORM_DEPTH_MAX)
+        for text in itertools.islice(found, TEXTS_MAX):
+            left, _, right, _ = text.get_bounds()
+            if right - left < WIDTH_MIN:
+                raw.FPDFTextObj_SetTextRenderMode(text, raw.FPDF_TEXTRENDERMODE_STROKE)
+                raw.FPDFPageObj_SetStrokeWidth(text, STROKE * text.get_font_size())
+                text.set_matrix(text.get_matrix())  # which has its place computed anew
 
     def _image(self, page: Any, number: int) -> bytes:  # noqa: ANN401
         longest = max(page.get_size())
