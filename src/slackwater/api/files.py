@@ -37,7 +37,7 @@ SHOWN_AS_THEY_ARE = frozenset(
         "text/plain",
     }
 )
-"""Media types that a download may have: none that a browser would run in our name (C2)."""
+"""Media types that a download may have: none that a browser would run in our name."""
 _EXPIRES_IN = "expires_in_seconds"
 _CURSOR = "page_"
 _FILE_ID = re.compile(r"file_01[1-9A-HJ-NP-Za-km-z]{22}")
@@ -91,7 +91,7 @@ async def retrieve(context: Context, caller: Caller) -> Answer:
 
 
 async def content(context: Context, caller: Caller) -> Answer:
-    """`GET /v1/files/{file_id}/content`, resumable by `Range`; nothing in it runs in a browser (C2)."""
+    """`GET /v1/files/{file_id}/content`, resumable by `Range`; nothing in it runs in a browser."""
     found = await context.services.files.content(caller.workspace_id, context.parameters["file_id"])
     media_type = found.file.mime_type
     headers = {

@@ -364,7 +364,7 @@ def downloadable(world: World, content: bytes = b"%PDF-1.7\n", **changes: Any) -
 
 
 async def test_a_download_is_an_attachment_that_no_browser_runs(world: World) -> None:
-    """C2: type, name, nosniff and a sandbox; the metadata says that it can be fetched."""
+    """Type, name, nosniff and a sandbox; the metadata says that it can be fetched."""
     downloadable(world)
     async with world.client() as client:
         response = await client.get(f"{FILES}/file_01A/content")
@@ -380,7 +380,7 @@ async def test_a_download_is_an_attachment_that_no_browser_runs(world: World) ->
 
 @pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml", "application/xhtml+xml", "text/javascript", "x/y"])
 async def test_what_a_browser_might_run_is_handed_out_as_bytes(world: World, mime_type: str) -> None:
-    """C2: an allow-list."""
+    """HTML and SVG bring scripts along: types are on a list, or not told."""
     downloadable(world, mime_type=mime_type)
     async with world.client() as client:
         response = await client.get(f"{FILES}/file_01A/content")
