@@ -1,13 +1,14 @@
 """What the steps need from outside: small Protocols, each met by an adapter that the composition root names."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from slackwater.domain.batch import Admission, Backlog, Batch, Lease
-from slackwater.domain.document import IMAGE_PIXELS_MAX, PDF, Fetched, ImageFacts
+from slackwater.domain.document import Form, Ready
 from slackwater.domain.events import Event
 from slackwater.domain.file import File
 from slackwater.domain.pricing import ServiceTier
@@ -304,6 +305,12 @@ class Backend(Protocol):
     def name(self) -> str:
         """The configured name."""
 
+    async def reads(self) -> frozenset[str]:
+        """Return what it takes as it is: `pdf` (documents of every kind), `citations` (it makes them itself).
+
+        What is not among it is given as text. Raises BackendAwayError where the server has to be asked.
+        """
+
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message: `type`, `role`, `content`, `stop_reason`, `stop_sequence`, `usage` checked (S7)."""
 
@@ -320,28 +327,29 @@ class Backend(Protocol):
         """Let go of connections."""
 
 
-class Documents(Protocol):
-    """What sources hold. Everything may raise DocumentError, whose sentence is meant for the client."""
+class Sources(Protocol):
+    """What sources stand for, as a backend takes it; made once for all who ask, and kept while there is memory for it.
 
-    async def read_pdf(self, data: bytes | Path, *, images: bool) -> PDF:
-        """Read every page's text, and draw the pages where asked; all of it or an error (C7)."""
+    Everything may raise DocumentError, whose sentence is meant for the client.
+    """
 
-    def look_at_image(
-        self, data: bytes, *, media_type: str | None = None, side_pixels_max: int = IMAGE_PIXELS_MAX
-    ) -> ImageFacts:
-        """Read an image's header, nothing else (C6), and hold it against its declared type and the limit."""
+    async def look(self, source: Mapping[str, Any], pixels_max: int) -> None:
+        """Hold the header of a base64 image against its type and the limits (C6)."""
 
-    async def read_text(self, data: bytes, *, charset: str | None = None) -> str:
-        """Decode a text document."""
+    async def of_file(self, file: File, form: Form, read: Callable[[], Awaitable[bytes]]) -> Ready:
+        """Return a file as a source; `read` gives its bytes, where they are needed."""
 
-    def sniff(self, head: bytes, filename: str | None) -> str:
-        """Return a media type from the first bytes, else from the name, else text/plain or octet-stream."""
+    async def of_url(self, url: str, form: Form, scope: Hashable) -> Ready:
+        """Return what is at a URL (E1 to E5), the same for the whole scope."""
 
-    async def fetch(self, url: str) -> Fetched:
-        """Get a URL's bytes, from public or explicitly allowed addresses only (E1 to E5)."""
+    async def of_base64(self, source: Mapping[str, Any], form: Form, scope: Hashable) -> Ready:
+        """Return a base64 PDF for those who do not read PDFs."""
 
-    async def close(self) -> None:
-        """Let go of processes and connections."""
+    def room(self, backend: str, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
+        """Hold the room for a request of so many bytes to one backend, after waiting for it.
+
+        With it comes what to call with the true size when that is known to be smaller.
+        """
 
 
 Listener = Callable[[Event], None]

@@ -26,6 +26,7 @@ STEPS: Final = {
     ("record", "journal"): "a line is journaled before it is committed",
     ("infer", "resolve"): "a turn begins with what its request is",
     ("infer", "gate"): "waits for a slot",
+    ("infer", "material"): "is filled in there with what its sources stand for",
     ("infer", "meter"): "ends with what it cost",
     ("infer", "stored"): "and brings an entry of a stored shard",
     ("schedule", "stored"): "entries are what is put in order",
@@ -39,6 +40,7 @@ STEPS: Final = {
     ("sweep", "deliver"): "a compaction reads results as a delivery does",
     ("interactive", "resolve"): "a synchronous call is a request of its own",
     ("interactive", "gate"): "which passes the same gate",
+    ("interactive", "material"): "is filled in likewise",
     ("interactive", "meter"): "and is metered alike",
 }
 """Which step may import which other one, and why. `dispatch` joins the steps of processing and may import them all."""
@@ -53,6 +55,7 @@ ELSEWHERE: Final = {
     ("cli.local_models", "backends.llamacpp"): "model files are looked at before anybody has configured them",
     ("cli.adding", "backends.llamacpp"): "likewise",
     ("cli.backends", "backends.llamacpp"): "a local model that is tried out is loaded",
+    ("config.settings", "documents.addresses"): "what may be fetched from is checked where it is read",
     ("cli.administration", "store.errors"): "what went wrong at a start is said in words",
 }
 """Who names something of an adapter outside `main`, and why."""

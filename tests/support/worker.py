@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from slackwater.blobs import LocalBlobs
 from slackwater.clock import SystemClock
+from slackwater.documents import Documents
+from slackwater.documents.sources import Sources
 from slackwater.domain.batch import Batch, Terms
 from slackwater.domain.events import Event
 from slackwater.domain.ids import IdSource
@@ -24,6 +26,7 @@ from slackwater.flow.close import Closer
 from slackwater.flow.dispatch import Dispatcher, DispatchOptions
 from slackwater.flow.gate import Gate
 from slackwater.flow.infer import Infer
+from slackwater.flow.material import Material
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
 from slackwater.ports import Call
@@ -60,6 +63,7 @@ class ScriptedBackend:
     def __init__(self, answer: Answer = echo) -> None:
         self.answer = answer
         self.calls: list[tuple[str, float]] = []
+        self.natively: frozenset[str] = frozenset()
         self._clock = SystemClock()
 
     @property
@@ -70,6 +74,10 @@ class ScriptedBackend:
     def counts(self) -> Counter[str]:
         """Return how often each request was sent."""
         return Counter(name for name, _ in self.calls)
+
+    async def reads(self) -> frozenset[str]:
+        """Take what `natively` says."""
+        return self.natively
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Note the call and answer it."""
@@ -108,6 +116,7 @@ class Worker:
     closer: Closer
     sweeper: Sweeper
     gate: Gate
+    sources: Sources
     events: list[Event] = field(default_factory=list)
 
     async def create(self, requests: dict[str, dict[str, Any]], **origin: Any) -> Batch:
@@ -211,6 +220,7 @@ async def working(  # noqa: PLR0913  # each is one thing a test may want otherwi
             with suppress(asyncio.CancelledError):
                 await task
         await worker.dispatcher.drain(0)
+        await worker.sources.close()
         await worker.store.close()
 
 
@@ -258,13 +268,22 @@ async def _build(  # see `working`
         closer=closer,
         options=SweepOptions(holder="worker_1", results_kept=timedelta(days=29), spool=spool),
     )
+    sources = Sources(documents=Documents(clock=clock), clock=clock)
     dispatcher = Dispatcher(
         store=store,
         blobs=blobs,
         clock=clock,
         ids=ids,
         recorder=recorder,
-        infer=Infer(routes=table, backends={"scripted": backend}, gates=gates, clock=clock, ids=ids, emit=emit),
+        infer=Infer(
+            routes=table,
+            backends={"scripted": backend},
+            gates=gates,
+            material=Material(files=store, blobs=blobs, sources=sources, clock=clock),
+            clock=clock,
+            ids=ids,
+            emit=emit,
+        ),
         gates=gates,
         options=DispatchOptions(
             worker_id="worker_1", lease_seconds=lease_seconds, grace_seconds=grace_seconds, released=sweeper.wake
@@ -284,5 +303,6 @@ async def _build(  # see `working`
         closer=closer,
         sweeper=sweeper,
         gate=gates["scripted"],
+        sources=sources,
         events=events,
     )

@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from slackwater.backends.enclosed import without_documents
 from slackwater.backends.events import StreamOrder
 from slackwater.backends.http import HTTPClient
-from slackwater.backends.listing import listed_models
+from slackwater.backends.listing import listed_models, owner_of_models
 from slackwater.backends.message import NewId, checked_message
 from slackwater.backends.refusals import broken, decode, told
 from slackwater.backends.sources import check_sources
-from slackwater.domain.errors import BackendAwayError
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Call
 
 _COUNTED = frozenset(
@@ -34,6 +35,9 @@ _COUNTED = frozenset(
 """What of a Messages body `count_tokens` takes (contract §7.2)."""
 _HOSTED = "api.anthropic.com"
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
+_WITHOUT_DOCUMENTS = frozenset({"vllm", "sglang", "llamacpp", "library"})
+"""By `owned_by` in their lists of models: engines whose `/v1/messages` reads text and images only."""
+_NATIVE = frozenset({"pdf", "citations"})
 _OVERLOADED = frozenset({"overloaded_error", "rate_limit_error"})
 _STATUS_OF = {"invalid_request_error": 400, "not_found_error": 404, "request_too_large": 413, "timeout_error": 504}
 
@@ -51,14 +55,16 @@ class AnthropicBackend:
         api_key: str | None = None,
         timeout_seconds: float = 600.0,
         pass_urls: bool = False,
+        documents: bool | None = None,
     ) -> None:
-        """Take the base `url`, with or without `/v1`.
+        """Take the base `url`, with or without `/v1`; without `documents` the server is asked who it is.
 
         `pass_urls` lets the backend fetch addresses that clients name: only for a hosted API outside one's own network.
         """
         self._name = name
         self._new_id = new_id
         self._pass_urls = pass_urls
+        self._documents = True if urlsplit(url).hostname == _HOSTED else documents
         self._http = HTTPClient(
             name=name, url=url, headers=_key_headers(url, api_key), timeout_seconds=timeout_seconds, wall=wall
         )
@@ -67,6 +73,16 @@ class AnthropicBackend:
     def name(self) -> str:
         """The configured name."""
         return self._name
+
+    async def reads(self) -> frozenset[str]:
+        """Take documents as they are, unless it is one of the engines that would drop them without a word."""
+        if self._documents is None:
+            try:
+                owner = owner_of_models(await self._http.get("/v1/models"))
+            except (AttemptFailedError, WireError):
+                owner = ""
+            self._documents = owner not in _WITHOUT_DOCUMENTS
+        return _NATIVE if self._documents else frozenset()
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
@@ -118,7 +134,8 @@ class AnthropicBackend:
 
     def _body(self, call: Call) -> dict[str, Any]:
         check_sources(call.params, pass_urls=self._pass_urls)
-        return {**call.params, "model": call.upstream}
+        params = without_documents(call.params) if self._documents is False else call.params
+        return {**params, "model": call.upstream}
 
 
 def _key_headers(url: str, api_key: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from slackwater.config.load import ConfigError, load
 from slackwater.config.secret import backend_api_key, load_pepper
 from slackwater.config.settings import (
     BatchSettings,
+    DocumentSettings,
     FileSettings,
     LogSettings,
     ModelSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "BackendSettings",
     "BatchSettings",
     "ConfigError",
+    "DocumentSettings",
     "EngineSettings",
     "FileSettings",
     "LlamaCppBackendSettings",

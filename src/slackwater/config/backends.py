@@ -57,7 +57,7 @@ class _RemoteSettings(_BackendSettings):
     """Name of the environment variable that holds the backend's key; None: no key is sent."""
 
     pass_urls: bool = False
-    """Let the backend fetch addresses that clients name; only for one outside your own network. False refuses them."""
+    """Let the backend fetch addresses that clients name; only for one outside your network. False: we fetch them."""
 
     @field_validator("url")
     @classmethod
@@ -72,6 +72,8 @@ class AnthropicBackendSettings(_RemoteSettings):
 
     protocol: Literal["anthropic"]
     """How the backend is spoken to: `anthropic`, `openai`, `llamacpp` or `simulated`."""
+    documents: bool | None = None
+    """Whether it reads documents and makes citations itself; where not, it gets text. None: it is asked who it is."""
 
 
 class OpenAIBackendSettings(_RemoteSettings):

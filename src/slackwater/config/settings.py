@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from slackwater.config.backends import LOCAL, BackendSettings, EngineSettings, LlamaCppBackendSettings
 from slackwater.config.section import Section, did_you_mean
+from slackwater.documents.addresses import AllowList
 from slackwater.domain.limits import FILE_BYTES_MAX, FILES_BYTES_MAX
 from slackwater.domain.model import Route, Routes
 from slackwater.domain.pricing import FREE, Price
@@ -131,6 +132,26 @@ class FileSettings(Section):
     """Whether `GET /v1/files/{id}/content` hands out what was uploaded; the official API refuses it."""
 
 
+class DocumentSettings(Section):
+    """PDFs, and what requests refer to by URL."""
+
+    pages_max: int = Field(default=600, ge=1, le=10_000)
+    """Pages of the longest PDF that is read."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """PDFs read at once, each in a process of its own."""
+    fetch: bool = True
+    """Whether URL sources are fetched; false refuses them."""
+    fetch_allow: tuple[str, ...] = ()
+    """Hosts (`files.example.com`, `*.example.com`), networks (`10.0.0.0/8`) and origins (`http://10.0.0.5:9000`) to
+    fetch from besides public addresses."""
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def _allowed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowList(value)
+        return value
+
+
 class PriceSettings(Section):
     """USD per million tokens, standard tier; batch work costs half of it."""
 
@@ -162,8 +183,9 @@ class ModelSettings(Section):
     """Shown to clients that list models."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Largest `max_tokens` accepted; None: not limited here."""
-    vision: bool = True
-    """Whether images are accepted."""
+    vision: bool | None = None
+    """Whether the model sees. True: PDFs come with an image of every page where the backend does not read them itself;
+    false: images are refused; None: images are passed on, and PDFs come as text."""
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under API version 2026-10-21 too."""
     price: PriceSettings | None = None
@@ -171,8 +193,13 @@ class ModelSettings(Section):
 
     def route(self) -> Route:
         """Return it as the steps know it."""
-        fields = self.model_dump(exclude={"price"})
-        return Route(**fields, price=self.price.price() if self.price else FREE)
+        fields = self.model_dump(exclude={"price", "vision"})
+        return Route(
+            **fields,
+            vision=self.vision is not False,
+            page_images=self.vision is True,
+            price=self.price.price() if self.price else FREE,
+        )
 
 
 class LogSettings(Section):
@@ -192,6 +219,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     batches: BatchSettings = BatchSettings()
     files: FileSettings = FileSettings()
+    documents: DocumentSettings = DocumentSettings()
     engine: EngineSettings = EngineSettings()
     backends: tuple[BackendSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
@@ -236,7 +264,12 @@ class Settings(Section):
         blind = {one.name for one in self.backends if isinstance(one, LlamaCppBackendSettings) and one.mmproj is None}
         return Routes(
             routes=tuple(
-                replace(route, pass_urls=route.backend in fetching, vision=route.vision and route.backend not in blind)
+                replace(
+                    route,
+                    pass_urls=route.backend in fetching,
+                    vision=route.vision and route.backend not in blind,
+                    page_images=route.page_images and route.backend not in blind,
+                )
                 for route in routes
             )
         )

@@ -36,13 +36,9 @@ def look_at_image(data: bytes, *, media_type: str | None = None, side_pixels_max
         width = height = 0
     if not (width and height):
         raise DocumentError(f"The {_NAMES[found]} image is cut off or damaged: its size cannot be read")
-    if max(width, height) > side_pixels_max:
-        raise DocumentError(
-            f"The image is {width:,} x {height:,} pixels; at most {side_pixels_max:,} on either side are allowed",
-            error_code="image_dimensions_too_large",
-            details={"max_side_length_pixels": side_pixels_max},
-        )
-    return ImageFacts(media_type=found, width=width, height=height)
+    facts = ImageFacts(media_type=found, width=width, height=height)
+    facts.check_size(side_pixels_max)
+    return facts
 
 
 def image_type(head: bytes) -> str | None:

@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Documents:
-    """Satisfies `ports.Documents`. Make it anywhere; processes start when the first PDF comes.
+    """Reads. Make it anywhere; processes start when the first PDF comes.
 
     `seconds_max` is processor time for every 100 pages, and at least once; `memory_bytes_max` is a process's address
     space beside the file. Calls beyond `processes` wait for their turn, in the order in which they came. Without a

@@ -21,8 +21,10 @@ class Route:
     max_tokens: int | None = None
     """Largest `max_tokens` accepted; None: not limited by us."""
     vision: bool = True
+    page_images: bool = False
+    """Pages of PDFs are drawn for it: the configuration says outright that the model sees."""
     pass_urls: bool = False
-    """The operator lets this backend fetch URL sources itself; otherwise such a request is refused."""
+    """The operator lets this backend fetch URL sources itself; otherwise we fetch them."""
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under version 2026-10-21 too (contract §1.2, our extension)."""
     price: Price = FREE

@@ -1,4 +1,4 @@
-"""Infer: one request's way to its result: resolve, a slot at the backend, attempts, the line.
+"""Infer: one request's way to its result: resolve, a slot at the backend, its material, attempts, the line.
 
 A backend that is away or full costs the request nothing and the wait is unbounded (the batch's deadline ends it); what
 the request itself may have caused is tried a few times; what the backend refuses is a result at once (X7).
@@ -6,17 +6,18 @@ the request itself may have caused is tried a few times; what the backend refuse
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slackwater.domain.batch import Lease
-from slackwater.domain.errors import APIError, AttemptFailedError, BackendAwayError, WireError
+from slackwater.domain.errors import APIError, AttemptFailedError, BackendAwayError, StoreUnavailableError, WireError
 from slackwater.domain.events import AttemptEnded, RequestResolved
 from slackwater.domain.ids import REQUEST, IdSource
 from slackwater.domain.limits import ATTEMPTS_MAX
 from slackwater.domain.model import Routes
 from slackwater.domain.result import ResultLine
 from slackwater.flow.gate import Gate, backoff_seconds
+from slackwater.flow.material import Job, Material
 from slackwater.flow.meter import meter
 from slackwater.flow.plan import MIXED
 from slackwater.flow.resolve import Resolved, resolve
@@ -63,10 +64,12 @@ class Infer:
         routes: Routes,
         backends: Mapping[str, Backend],
         gates: Mapping[str, Gate],
+        material: Material,
         clock: Clock,
         ids: IdSource,
         emit: Listener,
     ) -> None:
+        self._material = material
         self._routes = routes
         self._backends = backends
         self._gates = gates
@@ -145,7 +148,7 @@ class Infer:
                 attempt=sends,
             )
             try:
-                return await self._send(turn, gate, backend, call)
+                return await self._attempt(turn, gate, backend, call, resolved)
             except BackendAwayError as away:
                 pause = backoff_seconds(sends, away.retry_after_seconds)
             except AttemptFailedError as failed:
@@ -160,6 +163,27 @@ class Infer:
                 await self._clock.sleep(pause)
             finally:
                 gate.parked -= 1
+
+    async def _attempt(
+        self, turn: Turn, gate: Gate, backend: Backend, call: Call, resolved: Resolved
+    ) -> dict[str, Any]:
+        """Make one attempt; a request with sources holds its slot while what they stand for is got ready."""
+        if not resolved.checked.material:
+            return await self._send(turn, gate, backend, call)
+        job = Job(
+            workspace_id=turn.lease.workspace_id,
+            batch_id=turn.lease.batch_id,
+            route=resolved.route,
+            reads=await backend.reads(),
+        )
+        try:
+            async with self._material.filled(call.params, job) as filled:
+                if not turn.may_send():
+                    raise StoppedError
+                message = await self._send(turn, gate, backend, replace(call, params=filled.params))
+        except StoreUnavailableError as error:
+            raise BackendAwayError(f"the store is away: {error}") from error
+        return await filled.answer(message)
 
     async def _send(self, turn: Turn, gate: Gate, backend: Backend, call: Call) -> dict[str, Any]:
         """Make one attempt and tell the gate how it went."""

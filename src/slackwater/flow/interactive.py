@@ -12,6 +12,7 @@ from slackwater.domain.batch import Terms
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError, WireError
 from slackwater.domain.model import Route, Routes
 from slackwater.flow.gate import PROBE_SECONDS, Gate
+from slackwater.flow.material import Filled, Job, Material
 from slackwater.flow.meter import meter
 from slackwater.flow.resolve import resolve, resolve_count
 from slackwater.ports import Backend, Call, Clock, Ledger
@@ -43,9 +44,11 @@ class Interactive:
         routes: Routes,
         backends: Mapping[str, Backend],
         gates: Mapping[str, Gate],
+        material: Material,
         ledger: Ledger,
         clock: Clock,
     ) -> None:
+        self._material = material
         self._routes = routes
         self._backends = backends
         self._gates = gates
@@ -59,8 +62,11 @@ class Interactive:
     async def create(self, checked: Checked, caller: Caller) -> dict[str, Any]:
         """Return the whole Message. Raises a WireError."""
         route = self._route(checked)
-        async with self._passing(route, WHOLE_ANSWER_SECONDS) as (backend, _):
-            message = await backend.infer(_call(checked, caller, route))
+        async with (
+            self._passing(route, WHOLE_ANSWER_SECONDS) as (backend, _),
+            self._filled(checked, caller, route, backend) as filled,
+        ):
+            message = await filled.answer(await backend.infer(_call(checked, caller, route, filled)))
         finished = finish_message(message, model=checked.model, service_tier="standard")
         await self._charge(finished, checked, caller, route)
         return finished
@@ -70,8 +76,11 @@ class Interactive:
         route = self._route(checked)
         usage: dict[str, Any] = {}
         try:
-            async with self._passing(route, FIRST_TOKEN_SECONDS) as (backend, first_token):
-                async for event in backend.stream(_call(checked, caller, route)):
+            async with (
+                self._passing(route, FIRST_TOKEN_SECONDS) as (backend, first_token),
+                self._filled(checked, caller, route, backend) as filled,
+            ):
+                async for event in filled.events(backend.stream(_call(checked, caller, route, filled))):
                     if event["type"] not in _BEFORE_FIRST_TOKEN:
                         first_token()
                     yield _named(event, checked.model, usage)
@@ -83,14 +92,29 @@ class Interactive:
     async def count_tokens(self, body: bytes, caller: Caller) -> tuple[int, bool]:
         """Return the input's tokens and whether the figure is an estimate of ours (the backend has no count)."""
         resolved = resolve_count(body, terms=caller.terms, routes=self._routes)
-        backend = self._backends[resolved.route.backend]
+        checked, route = resolved.checked, resolved.route
+        backend = self._backends[route.backend]
+        added = 0
         try:
-            counted = await backend.count_tokens(_call(resolved.checked, caller, resolved.route))
+            async with self._filled(checked, caller, route, backend) as filled:
+                added = filled.added_tokens
+                counted = await backend.count_tokens(_call(checked, caller, route, filled))
         except (BackendAwayError, AttemptFailedError):
             counted = None
         if counted is not None:
             return counted, False
-        return max(1, len(body) // ESTIMATED_BYTES_PER_TOKEN), True
+        return max(1, len(body) // ESTIMATED_BYTES_PER_TOKEN + added), True
+
+    @asynccontextmanager
+    async def _filled(self, checked: Checked, caller: Caller, route: Route, backend: Backend) -> AsyncIterator[Filled]:
+        """Put in what the request's sources stand for, where it has any."""
+        if not checked.material:
+            yield Filled(params=checked.params)
+            return
+        reads = await backend.reads()
+        job = Job(workspace_id=caller.workspace_id, batch_id=None, route=route, reads=reads)
+        async with self._material.filled(checked.params, job) as filled:
+            yield filled
 
     def _route(self, checked: Checked) -> Route:
         route = self._routes.find(checked.model)
@@ -130,9 +154,9 @@ class Interactive:
         await self._ledger.charge(caller.workspace_id, "standard", charge, self._clock.now())
 
 
-def _call(checked: Checked, caller: Caller, route: Route) -> Call:
+def _call(checked: Checked, caller: Caller, route: Route, filled: Filled) -> Call:
     return Call(
-        params=checked.params,
+        params=filled.params,
         upstream=route.upstream_for(checked.model),
         version=caller.terms.version,
         betas=caller.terms.betas,

@@ -1,10 +1,10 @@
 """Resolve: from the stored bytes of a request to what a backend gets, or why it gets nothing (contract §4.1).
 
 Everything that depends on the request alone is decided here: its validity under the terms of its batch, the model's
-route and limits, and the sources it refers to. The same step serves `/v1/messages`.
+route and limits. What its sources stand for is found out later. The same step serves `/v1/messages`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from slackwater.domain.batch import Terms
 from slackwater.domain.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
 from slackwater.domain.limits import MESSAGE_BODY_BYTES_MAX
 from slackwater.domain.model import Route, Routes
+from slackwater.wire.carriers import carriers
 from slackwater.wire.params import Checked, ParamsError, check_count_tokens, check_messages
 
 
@@ -26,7 +27,7 @@ class Resolved:
 def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> Resolved:
     """Check a Messages body and find its route.
 
-    Raises InvalidRequestError, NotFoundError for an unknown model or file, or RequestTooLargeError: a batch's request
+    Raises InvalidRequestError, NotFoundError for an unknown model, or RequestTooLargeError: a batch's request
     may be as large as a synchronous one (contract §12, believed). In a batch each is the request's own result (S8).
     """
     if len(body) > MESSAGE_BODY_BYTES_MAX:
@@ -39,7 +40,7 @@ def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bo
         )
         raise InvalidRequestError(message)
     _check_profile(checked.params, terms)
-    _check_sources(checked.params, route, checked.model)
+    _check_images(checked, route)
     return Resolved(checked=checked, route=route)
 
 
@@ -50,7 +51,7 @@ def resolve_count(body: bytes, *, terms: Terms, routes: Routes) -> Resolved:
     except ParamsError as error:
         raise InvalidRequestError(error.message, details=error.details) from None
     route = _route(checked.model, routes)
-    _check_sources(checked.params, route, checked.model)
+    _check_images(checked, route)
     return Resolved(checked=checked, route=route)
 
 
@@ -82,31 +83,9 @@ def _check_profile(params: Mapping[str, Any], terms: Terms) -> None:
         raise InvalidRequestError(message)
 
 
-def _check_sources(params: Mapping[str, Any], route: Route, model: str) -> None:
-    """Refuse what cannot be honoured instead of dropping it (invariant 10)."""
-    for path, block in _blocks(params):
-        kind = block.get("type")
-        if kind == "image" and not route.vision:
-            raise InvalidRequestError(f"{path}: {model} does not accept images")
-        source = block.get("source")
-        if kind not in {"image", "document"} or not isinstance(source, dict):
-            continue
-        if source.get("type") == "file":
-            raise NotFoundError(f"File `{source.get('file_id')}` not found.")
-        if source.get("type") == "url" and not route.pass_urls:
-            message = f"{path}.{kind}.source: url sources are not fetched by this server; send the content itself"
-            raise InvalidRequestError(message)
-
-
-def _blocks(params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every content block with its path, those inside tool results included."""
-    for index, message in enumerate(params.get("messages", ())):
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for number, block in enumerate(content):
-            path = f"messages.{index}.content.{number}"
-            yield path, block
-            if block.get("type") == "tool_result" and isinstance(block.get("content"), list):
-                inner = block["content"]
-                yield from ((f"{path}.tool_result.content.{at}", part) for at, part in enumerate(inner))
+def _check_images(checked: Checked, route: Route) -> None:
+    """Refuse images where the model cannot see (invariant 10)."""
+    if checked.material and not route.vision:
+        for carrier in carriers(checked.params):
+            if carrier.kind == "image":
+                raise InvalidRequestError(f"{carrier.path}: {checked.model} does not accept images")

@@ -114,6 +114,7 @@ def _backend(one: BackendSettings, engines: Mapping[str, Engine], clock: SystemC
                 new_id=ids.new,
                 wall=clock.now,
                 pass_urls=one.pass_urls,
+                documents=one.documents,
             )
         case OpenAIBackendSettings():
             return OpenAIBackend(

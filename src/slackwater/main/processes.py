@@ -18,7 +18,8 @@ from slackwater.api.services import Limits, Services
 from slackwater.blobs import LocalBlobs
 from slackwater.clock import SystemClock
 from slackwater.config import Settings, load_pepper
-from slackwater.documents import sniff
+from slackwater.documents import Documents, Fetcher, sniff
+from slackwater.documents.sources import Sources
 from slackwater.domain.events import Event
 from slackwater.domain.ids import IdSource
 from slackwater.flow.admit import Admit
@@ -30,6 +31,7 @@ from slackwater.flow.files import Files
 from slackwater.flow.infer import Infer
 from slackwater.flow.interactive import Interactive
 from slackwater.flow.keys import Keys
+from slackwater.flow.material import Material
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
 from slackwater.identity import worker_identity
@@ -61,6 +63,7 @@ class Core:
     listeners: list[Listener]
     connections: Connections
     metrics: Metrics
+    material: Material
     recorder: Recorder
     dispatcher: Dispatcher
     sweeper: Sweeper
@@ -144,7 +147,9 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         clock.advance_to(await store.high_water(clock.now()))
         await store.release_worker(worker_id)
         connections = await stack.enter_async_context(open_connections(settings, clock, ids))
-        yield _assemble(settings, clock, ids, store, connections, worker_id)
+        sources = _sources(settings, clock)
+        stack.push_async_callback(sources.close)
+        yield _assemble(settings, clock, ids, store, connections, sources, worker_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +162,7 @@ class _Means:
     store: Store
     blobs: LocalBlobs
     connections: Connections
+    material: Material
     worker_id: str
     emit: Listener
 
@@ -167,6 +173,7 @@ def _assemble(
     ids: IdSource,
     store: Store,
     connections: Connections,
+    sources: Sources,
     worker_id: str,
 ) -> Core:
     listeners: list[Listener] = []
@@ -175,13 +182,15 @@ def _assemble(
         for listener in listeners:
             listener(event)
 
+    blobs = LocalBlobs(settings.storage.data_dir / "blobs")
     means = _Means(
         settings=settings,
         clock=clock,
         ids=ids,
         store=store,
-        blobs=LocalBlobs(settings.storage.data_dir / "blobs"),
+        blobs=blobs,
         connections=connections,
+        material=Material(files=store, blobs=blobs, sources=sources, clock=clock),
         worker_id=worker_id,
         emit=emit,
     )
@@ -199,10 +208,18 @@ def _assemble(
         listeners=listeners,
         connections=connections,
         metrics=metrics,
+        material=means.material,
         recorder=recorder,
         dispatcher=dispatcher,
         sweeper=sweeper,
     )
+
+
+def _sources(settings: Settings, clock: SystemClock) -> Sources:
+    own = settings.documents
+    fetcher = Fetcher(allow=own.fetch_allow) if own.fetch else None
+    documents = Documents(clock=clock, processes=own.processes, pages_max=own.pages_max, fetcher=fetcher)
+    return Sources(documents=documents, clock=clock)
 
 
 def _recorder(means: _Means) -> Recorder:
@@ -250,6 +267,7 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
             routes=means.connections.routes,
             backends=means.connections.backends,
             gates=means.connections.gates,
+            material=means.material,
             clock=means.clock,
             ids=means.ids,
             emit=means.emit,
@@ -289,6 +307,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
             routes=connections.routes,
             backends=connections.backends,
             gates=connections.gates,
+            material=core.material,
             ledger=core.store,
             clock=core.clock,
         ),

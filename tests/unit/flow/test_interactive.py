@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from slackwater.domain.pricing import Price, ServiceTier
 from slackwater.domain.result import Charge
 from slackwater.flow.gate import AWAY_FAILURES, Gate
 from slackwater.flow.interactive import Caller, Interactive
+from slackwater.flow.material import Material
 from slackwater.ports import Call
 from support.worker import message
 
@@ -93,7 +94,12 @@ class Desk:
         self.gate = Gate("b", ceiling=1, adaptive=False, clock=clock, slots=slots, reserved=1 if slots else 0)
         routes = Routes(routes=(Route(id="claude", backend="b", upstream="qwen", price=PRICE, max_tokens=100),))
         self.step = Interactive(
-            routes=routes, backends={"b": self.backend}, gates={"b": self.gate}, ledger=self.ledger, clock=clock
+            routes=routes,
+            backends={"b": self.backend},
+            gates={"b": self.gate},
+            material=cast("Material", None),  # nobody here sends any
+            ledger=self.ledger,
+            clock=clock,
         )
 
     async def create(self) -> dict[str, Any]:

@@ -393,7 +393,7 @@ async def test_no_batch_is_passed_over_however_many_there_are(tmp_path: Path) ->
 
 
 async def test_a_url_goes_to_a_backend_only_where_the_operator_says_so(tmp_path: Path) -> None:
-    """E1, S8: refused by default, passed on with `pass_urls`."""
+    """E1, S8: fetched by us or refused by default, passed on with `pass_urls`."""
     picture = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     routes = (Route(id="m", backend="scripted"), Route(id="fetching", backend="scripted", pass_urls=True))
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": [picture]}]}

@@ -44,6 +44,10 @@ class LlamaCppBackend:
         """The configured name."""
         return self._engine.name
 
+    async def reads(self) -> frozenset[str]:
+        """Take text, and images where there is a projector."""
+        return frozenset()
+
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
         async with self._speaking() as client:

@@ -1,16 +1,16 @@
 """Content blocks as parts of a chat message: text, images as data URLs, documents and search results as text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater.backends.enclosed import BETWEEN_BLOCKS, Part, enclosed, joined, text_part
 from slackwater.backends.sources import check_source
 from slackwater.domain.errors import InvalidRequestError
 
-Block = Mapping[str, Any]
-Part = dict[str, Any]
+__all__ = ["BETWEEN_BLOCKS", "BlockReader", "Part", "as_content", "joined", "text_part", "unsupported"]
 
-BETWEEN_BLOCKS = "\n\n"
+Block = Mapping[str, Any]
 
 
 def unsupported(path: str) -> InvalidRequestError:
@@ -82,36 +82,18 @@ class BlockReader:
             case _:
                 message = f"{where}: {source.get('media_type', source.get('type'))} is not supported by this backend"
                 raise InvalidRequestError(message)
-        return _enclosed("document", {"title": block.get("title"), "context": block.get("context")}, inner)
+        return enclosed("document", {"title": block.get("title"), "context": block.get("context")}, inner)
 
     def _search_result(self, block: Block, path: str) -> list[Part]:
         _check_citations(block, f"{path}.search_result")
         inner = self.parts(block.get("content"), f"{path}.search_result.content")
-        return _enclosed("search_result", {"title": block.get("title"), "source": block.get("source")}, inner)
+        return enclosed("search_result", {"title": block.get("title"), "source": block.get("source")}, inner)
 
 
 def _check_citations(block: Block, path: str) -> None:
     citations = block.get("citations")
     if isinstance(citations, dict) and citations.get("enabled"):
         raise unsupported(f"{path}.citations")
-
-
-def _enclosed(name: str, header: Mapping[str, str | None], inner: list[Part]) -> list[Part]:
-    """Put parts between tags, the header's fields first; models are used to documents that look like this."""
-    fields = "".join(f"<{key}>{value}</{key}>\n" for key, value in header.items() if value)
-    if all(part["type"] == "text" for part in inner):
-        return [text_part(f"<{name}>\n{fields}{joined(inner)}\n</{name}>")]
-    return [text_part(f"<{name}>\n{fields}".rstrip()), *inner, text_part(f"</{name}>")]
-
-
-def text_part(text: str) -> Part:
-    """Make a text part."""
-    return {"type": "text", "text": text}
-
-
-def joined(parts: Iterable[Part]) -> str:
-    """Join the text parts; blocks are paragraphs."""
-    return BETWEEN_BLOCKS.join(part["text"] for part in parts if part["type"] == "text")
 
 
 def as_content(parts: list[Part]) -> str | list[Part]:

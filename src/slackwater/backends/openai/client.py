@@ -66,6 +66,10 @@ class OpenAIBackend:
         """The configured name."""
         return self._name
 
+    async def reads(self) -> frozenset[str]:
+        """Take text and images: chat completions know no documents."""
+        return frozenset()
+
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
         options = await self._known_options()

@@ -30,6 +30,10 @@ class SimulatedBackend:
         """The configured name."""
         return self._name
 
+    async def reads(self) -> frozenset[str]:
+        """Read text: it stands for a model that reads nothing else."""
+        return frozenset()
+
     async def infer(self, call: Call) -> Json:
         """Answer. Raises what an HTTP backend would: BackendAwayError, AttemptFailedError or a WireError."""
         visit = self._visit(call, stream=False)

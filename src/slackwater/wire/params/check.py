@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
 
+from slackwater.wire.carriers import MATERIAL
 from slackwater.wire.params.agreement import check_thinking, check_tools
 from slackwater.wire.params.bodies import COUNT_TOKENS, MESSAGES, Sampling
 from slackwater.wire.params.caching import check_breakpoints
@@ -16,7 +17,7 @@ from slackwater.wire.params.decode import check_unchecked, decode_object, too_de
 from slackwater.wire.params.explain import explain
 from slackwater.wire.params.failure import ParamsError
 from slackwater.wire.params.material import CARRIERS, check_material, check_newer_version
-from slackwater.wire.params.survey import survey
+from slackwater.wire.params.survey import Survey, survey
 
 NEWER_VERSION = "2026-10-21"  # contract §1.2
 
@@ -37,6 +38,8 @@ class Checked:
     """Output tokens at most, ≥ 0; 0 pre-warms a cache (synchronous only), and is what token counting gets."""
     stream: bool
     """Whether server-sent events were asked for; never in a batch."""
+    material: bool = False
+    """Whether it has blocks that carry more than words (`wire.carriers`)."""
 
 
 def check_messages(
@@ -57,23 +60,25 @@ def check_messages(
     if batch:
         _check_batchable(params)
     sampling = Sampling(version != NEWER_VERSION or allow_sampling)
-    _check(params, MESSAGES[sampling], version=version, betas=betas)
+    found = _check(params, MESSAGES[sampling], version=version, betas=betas)
     return Checked(
         params=params,
         model=params["model"],
         max_tokens=params["max_tokens"],
         stream=params.get("stream", False),
+        material=not found.kinds.isdisjoint(MATERIAL),
     )
 
 
 def check_count_tokens(body: bytes | memoryview, *, version: str, betas: tuple[str, ...] = ()) -> Checked:
     """Check the body of `POST /v1/messages/count_tokens`; raises `ParamsError` (contract §7.2)."""
     params = decode_object(body)
-    _check(params, COUNT_TOKENS, version=version, betas=betas)
-    return Checked(params=params, model=params["model"], max_tokens=0, stream=False)
+    found = _check(params, COUNT_TOKENS, version=version, betas=betas)
+    material = not found.kinds.isdisjoint(MATERIAL)
+    return Checked(params=params, model=params["model"], max_tokens=0, stream=False, material=material)
 
 
-def _check(params: dict[str, Any], shape: SchemaValidator, *, version: str, betas: tuple[str, ...]) -> None:
+def _check(params: dict[str, Any], shape: SchemaValidator, *, version: str, betas: tuple[str, ...]) -> Survey:
     try:
         shape.validate_python(params)
     except ValidationError as error:
@@ -93,6 +98,7 @@ def _check(params: dict[str, Any], shape: SchemaValidator, *, version: str, beta
         check_material(params)
     if version == NEWER_VERSION and (documents or "citations" in found.keys):
         check_newer_version(params["messages"])
+    return found
 
 
 def _check_batchable(params: dict[str, Any]) -> None:
