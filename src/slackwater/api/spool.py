@@ -12,6 +12,7 @@ from threading import Lock
 
 from slackwater.api.body import pieces
 from slackwater.api.context import Context
+from slackwater.api.presence import dismiss
 from slackwater.domain.errors import OverloadedError
 from slackwater.domain.limits import MIB
 
@@ -102,12 +103,23 @@ async def _receive(context: Context, path: Path, bytes_max: int, through: Throug
 
 
 async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:
+    """Receive the next pieces while those before them are hashed and written; never more than two gatherings."""
     gathered: list[bytes] = []
     waiting = 0
-    async for piece in body:
-        gathered.append(piece)
-        waiting += len(piece)
-        if waiting >= WRITE_BYTES:
-            await asyncio.to_thread(writer.write, gathered)
-            gathered, waiting = [], 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in body:
+            gathered.append(piece)
+            waiting += len(piece)
+            if waiting >= WRITE_BYTES:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(writer.write, gathered))
+                gathered, waiting = [], 0
+        if writing is not None:
+            await writing
+    except BaseException:
+        if writing is not None:
+            await dismiss(writing)
+        raise
     await asyncio.to_thread(writer.write, gathered)
