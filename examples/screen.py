@@ -89,13 +89,14 @@ class Screen:
             yield lambda done, note: bar.update(task, completed=done, note=note)
 
     def _lines(self, total: int) -> Advance:
-        said_at = time.monotonic()
+        said, said_at = 0, time.monotonic()
 
         def advance(done: int, note: str) -> None:
-            nonlocal said_at
-            if done == total or time.monotonic() - said_at > PLAIN_SECONDS:
-                said_at = time.monotonic()
-                self._print(f"  {done} of {total} done  {note}")
+            nonlocal said, said_at
+            due = done == total or time.monotonic() - said_at > PLAIN_SECONDS
+            if due and done != said:
+                said, said_at = done, time.monotonic()
+                self._print(f"  {done} of {total} done  {note}".rstrip())
 
         return advance
 
