@@ -5,7 +5,7 @@ from typing import Final
 
 from context import Context, Row
 
-from figures import create, end_to_end, pdf, prefixes, results, retrieve, saturation, sdk, startup
+from figures import create, end_to_end, pdf, prefixes, results, retrieve, saturation, sdk, startup, upload
 
 FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "create": create.measure,
@@ -16,5 +16,6 @@ FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "startup": startup.measure,
     "saturation": saturation.measure,
     "prefixes": prefixes.measure,
+    "upload": upload.measure,
     "pdf": pdf.measure,
 }
