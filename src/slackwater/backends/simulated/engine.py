@@ -12,6 +12,7 @@ from slackwater.backends.simulated.answer import Answer, compose
 from slackwater.backends.simulated.cache import InputUsage, PrefixCache
 from slackwater.backends.simulated.faults import NO_DIRECTIVES, Directives, Fault, FaultPlan, directives, draw
 from slackwater.backends.simulated.options import SimulatedOptions
+from slackwater.backends.simulated.papers import documents_in
 from slackwater.backends.simulated.prompt import Prompt, digest_of, read_prompt
 from slackwater.backends.simulated.witness import Witness
 from slackwater.ports import Clock
@@ -114,7 +115,7 @@ class Engine:
         digest = digest_of(params)
         arrival = Arrival(number=self.counters["arrived"], digest=digest, attempt=self._attempt(int(digest, 16)))
         if self._witness is not None:
-            facts = {
+            facts: dict[str, Any] = {
                 "n": arrival.number,
                 "protocol": protocol,
                 "custom_id": custom_id,
@@ -123,6 +124,8 @@ class Engine:
                 "attempt_of_digest": arrival.attempt,
                 "stream": stream,
             }
+            if documents := documents_in(params):
+                facts["documents"] = documents
             self._witness.saw(self.clock.now(), facts)
         return arrival
 
