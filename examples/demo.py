@@ -1,224 +1,366 @@
-"""The main job, start to finish, on this machine: a server, a real batch through the official SDK, its results.
+"""The main job, start to finish, on this machine: a server, a language model, and one batch of real texts.
 
-Run it with `make demo`. The texts are real (Python's own reference manual); the model is not: until a language model is
-connected a declared simulator answers, so the answers below only echo what they were asked.
+Run it with `make demo`. The texts are what this machine carries anyway, the client is the official SDK, and the model
+is `slackwater-demo-3m`: a toy of 3 million parameters that was trained for such jobs and never saw these texts. Its
+answers are counted against what is known to be right, whatever comes out.
 """
 
-import contextlib
+import argparse
 import json
 import os
-import pydoc_data.topics
-import re
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo, available_timezones
 
-from anthropic import Anthropic
-from anthropic.types.messages import MessageBatch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from anthropic import Anthropic, AnthropicError
+from anthropic.types import Message
+from jobs import Job, Score, difference, jobs
+from local_server import KEY, DemoError, LocalServer, serving
+from rich.markup import escape
+from screen import Screen, bar
+from spent import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK, Spent, of_batch, of_messages
+from texts import Places, Text, collect
 
-MODEL = "claude-haiku-4-5-20251001"
-SYSTEM = (
-    "You sort paragraphs of the Python reference manual. Reply with one word: statement, expression, type or other."
-)
-KEY = "demo-key-of-this-run"
-ONE_BY_ONE = 20
-CONFIG = """\
+from slackwater.backends.llamacpp import DEMO_MODEL, DEMO_MODEL_ID, why_not
+
+CONFIG = f"""\
 [[backends]]
-name = "simulator"
-protocol = "simulated"
-latency_ms = 40
-capacity = 64
-cache_tokens = 200_000
+name = "toy"
+protocol = "llamacpp"
+model = "{DEMO_MODEL}"
 
 [[models]]
-id = "*"
-backend = "simulator"
-price = { input = 1.00, output = 5.00 }
+id = "{DEMO_MODEL_ID}"
+backend = "toy"
+price = {{ input = {INPUT_USD_PER_MTOK:.2f}, output = {OUTPUT_USD_PER_MTOK:.2f} }}   # USD per million tokens
 """
-
-RECORD = os.environ.get("DEMO_RECORD")
-"""Where to write a picture of the session (SVG); docs/demo.svg is made with it."""
-
-console = Console(highlight=False, soft_wrap=False, record=bool(RECORD), width=96 if RECORD else None)
+FAILURES_SHOWN = 2
+"""Of each job."""
+screen = Screen()
 
 
-def main() -> None:
-    """Show it."""
-    console.rule("[bold]slackwater: Message Batches on your own machine")
-    console.print(
-        "[yellow]No language model is connected: a [bold]declared simulator[/bold] answers "
-        "(40 ms a call, 64 at once).\n"
-        "Its answers only echo the question. To connect a real model see the README.[/yellow]\n"
-    )
-    texts = paragraphs()
-    with tempfile.TemporaryDirectory(prefix="slackwater-demo-") as directory, serving(Path(directory)) as url:
-        client = Anthropic(base_url=url, api_key=KEY)
-        console.print(f"Server ready at [cyan]{url}[/cyan]; everything below is the official SDK, unchanged.\n")
-        batch, seconds = run_batch(client, url, texts)
-        show_results(client, batch, expected=len(texts))
-        show_cost(url, batch)
-        compare(client, texts, seconds)
-        stream_one(client)
-    if RECORD:
-        picture = console.export_svg(title="make demo")
-        # The fonts it would fetch from elsewhere go; every reader has a monospaced one.
-        Path(RECORD).write_text(re.sub(r"@font-face {.*?}", "", picture, flags=re.DOTALL), encoding="utf-8")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How much to do."""
+
+    per_language: int = 12
+    per_kind: int = 24
+    records: int = 120
+    one_by_one: int = 40
 
 
-def paragraphs() -> list[str]:
-    """Return the paragraphs of the Python reference manual that every Python carries."""
-    found = (part.strip() for text in pydoc_data.topics.topics.values() for part in text.split("\n\n"))
-    return [part for part in dict.fromkeys(found) if 80 < len(part) < 1_500][:2_000]
+SHORT = Size(per_language=2, per_kind=3, records=8, one_by_one=8)
 
 
-@contextlib.contextmanager
-def serving(directory: Path) -> Iterator[str]:
-    """Run a server on a free port with its data in `directory`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = directory / "slackwater.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", str(config)]
-    log = (directory / "server.log").open("wb")
-    process = subprocess.Popen(
-        [*command, "--data", str(directory / "data"), "--port", str(port)],
-        env={**os.environ, "SLACKWATER_API_KEY": KEY},
-        stderr=log,
-    )
-    url = f"http://127.0.0.1:{port}"
+def main() -> int:
+    """Show it; return the exit code."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--short", action="store_true", help="a tenth of the texts")
+    size = SHORT if arguments.parse_args().short else Size()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    only_here()
     try:
-        wait_until_healthy(url, process, directory / "server.log")
-        yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(40)
-        log.close()
+        with tempfile.TemporaryDirectory(prefix="slackwater-demo-") as folder:
+            show(Path(folder), size)
+    except (DemoError, AnthropicError, OSError) as error:
+        screen.say(f"\n[red]The demo could not go on: {escape(str(error))}[/red]")
+        return 1
+    except KeyboardInterrupt:
+        screen.say("\nStopped; the server is gone and its data is removed.")
+        return 130
+    screen.save()
+    return 0
 
 
-def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Return once the server answers; end the demo with the server's own words when it stops instead."""
-    for _ in range(300):
-        if process.poll() is not None:
-            sys.exit(f"the server stopped:\n{log.read_text()}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
-            return
-        time.sleep(0.05)
-    sys.exit("the server did not become ready in 15 s")
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    """End as if asked to from the keyboard, so that everything is cleaned up."""
+    sys.exit(128 + number)
 
 
-def run_batch(client: Anthropic, url: str, texts: list[str]) -> tuple[MessageBatch, float]:
-    """Send one batch and watch it to its end; return it with the seconds it took."""
+def only_here() -> None:
+    """Let no setting of this machine lead the SDK to somebody else's server or through a proxy."""
+    for name in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
+        del os.environ[name]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+
+
+def show(folder: Path, size: Size) -> None:
+    """Show every part."""
     started = time.monotonic()
-    batch = client.messages.batches.create(
-        requests=[
-            {
-                "custom_id": f"paragraph-{number}",
-                "params": {
-                    "model": MODEL,
-                    "max_tokens": 64,
-                    "system": SYSTEM,
-                    "messages": [{"role": "user", "content": text}],
-                },
-            }
-            for number, text in enumerate(texts)
-        ]
+    reason = why_not()
+    if reason is not None:
+        raise DemoError(reason)
+    screen.step("A server, and nothing else: no key, no GPU, no network, no configuration")
+    with serving(folder / "first") as server:
+        stand_in(server)
+    screen.step("Real texts that this machine carries, whose answers are known")
+    todo = gather(size)
+    with serving(folder / "second", CONFIG) as server:
+        client = Anthropic(base_url=server.url, api_key=KEY)
+        screen.step("One batch, through the official SDK")
+        batch_id, batch = run_batch(client, server, todo)
+        screen.step("Results, counted against what is known")
+        show_scores(client, batch_id, todo)
+        screen.step("Synchronous calls go first: a stream, and a tool")
+        stream_one(client)
+        use_a_tool(client)
+        screen.step("The same requests in real time, one by one")
+        compare(one_by_one(client, todo, size.one_by_one), batch)
+        screen.step("Yours")
+        yours()
+    seconds = time.monotonic() - started
+    screen.say(f"\nDone in {seconds:.0f} s. The data was in {folder}; the server is gone, and so is the folder.")
+
+
+def stand_in(server: LocalServer) -> None:
+    """Show what a server says that nobody configured, and who answers an unknown model name."""
+    screen.quote("$ slackwater serve\n" + server.first_words())
+    if DEMO_MODEL_ID not in {model["id"] for model in server.get("/v1/models")["data"]}:
+        screen.say(
+            "It uses the engine that it found here; the rest of this demo brings its own toy model all the same."
+        )
+        return
+    asked = Anthropic(base_url=server.url, api_key=KEY).messages.with_raw_response.create(
+        model="any-model-name", max_tokens=64, messages=[{"role": "user", "content": "Hello! Who are you?"}]
     )
-    console.print(
-        f"[bold]create[/bold]   {batch.id}: {len(texts)} requests accepted in {time.monotonic() - started:.2f} s"
+    screen.say("\nA call for [bold]any-model-name[/bold] is answered, and the answer says by whom:")
+    screen.quote(f"slackwater-stand-in: {asked.headers.get('slackwater-stand-in')}\n{text_of(asked.parse())}")
+
+
+def gather(size: Size) -> list[Job]:
+    """Collect the texts and say where they are from."""
+    found = collect(Places(), per_language=size.per_language, per_kind=size.per_kind, records=size.records)
+    todo = jobs(found)
+    if not todo:
+        raise DemoError("this machine has none of the texts that the demo asks about, not even Python's own")
+    screen.say(" · ".join(f"[bold]{count}[/bold] from {source}" for source, count in found.sources().items()))
+    for name in {"language", "kind", "record"} - {job.name for job in todo}:
+        screen.say(f"[yellow]No texts here for the job “{name}”; it is left out.[/yellow]")
+    screen.say()
+    screen.table(
+        ("job", "texts", "asked"), [(job.name, str(len(job.texts)), _shortened(job.question, 70)) for job in todo]
     )
-    columns = (TextColumn("[bold]retrieve[/bold]"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("batch", total=len(texts))
+    return todo
+
+
+def run_batch(client: Anthropic, server: LocalServer, todo: list[Job]) -> tuple[str, Spent]:
+    """Send everything in one call, watch it to its end, and return its id and what it took."""
+    requests: Any = [{"custom_id": name, "params": job.params(text, DEMO_MODEL_ID)} for name, job, text in named(todo)]
+    started = time.monotonic()
+    batch = client.messages.batches.create(requests=requests)
+    screen.say(f"{batch.id}: {len(requests)} requests accepted in {time.monotonic() - started:.2f} s\n")
+    with screen.progress(len(requests)) as advance:
         while batch.processing_status != "ended":
-            progress.update(task, completed=finished(url, batch.id))
             time.sleep(0.1)
             batch = client.messages.batches.retrieve(batch.id)
-        progress.update(task, completed=len(texts))
-    seconds = time.monotonic() - started
-    console.print(f"         {batch.processing_status}: {batch.request_counts}")
-    console.print(f"         [green]{seconds:.2f} s wall time, {len(texts) / seconds:,.0f} requests a second[/green]\n")
-    return batch, seconds
-
-
-def finished(url: str, batch_id: str) -> int:
-    """Ask the progress extension how many requests have their result (the API's own counts move only at the end)."""
-    tally = ask(f"{url}/v1/messages/batches/{batch_id}/progress")["progress"]
-    return sum(count for name, count in tally.items() if name != "processing")
-
-
-def ask(url: str) -> dict[str, dict[str, int]]:
-    """GET a JSON object from the server."""
-    headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
-        body: dict[str, dict[str, int]] = json.load(answer)
-        return body
-
-
-def show_results(client: Anthropic, batch: MessageBatch, *, expected: int) -> None:
-    """Stream the results; the demo has failed unless each request has exactly one, a success."""
-    started, kinds, ids, sample = time.monotonic(), Counter[str](), set[str](), ""
-    for line in client.messages.batches.results(batch.id):
-        kinds[line.result.type] += 1
-        ids.add(line.custom_id)
-        if line.result.type == "succeeded" and not sample and line.result.message.content[0].type == "text":
-            sample = f"{line.custom_id}: {line.result.message.content[0].text!r}"
-    if not expected == len(ids) == kinds["succeeded"] == kinds.total():
-        sys.exit(f"{expected} requests, but {dict(kinds)} results for {len(ids)} of them")
-    seconds = time.monotonic() - started
-    console.print(
-        f"[bold]results[/bold]  {kinds.total()} lines in {seconds:.2f} s, "
-        f"{len(ids)} different custom_ids: {dict(kinds)}"
+            spent, done = look(server, batch.id, time.monotonic() - started)
+            advance(done, f"{spent.tokens_per_second} tokens/s, {spent.cached_share} of the input from the cache")
+    spent, _ = look(server, batch.id, time.monotonic() - started)
+    counts = batch.request_counts
+    screen.say(
+        f"[green]ended after {spent.seconds:.1f} s[/green]: {counts.succeeded} succeeded, {counts.errored} errored"
     )
-    console.print(f"         for example {sample[:110]}…\n", markup=False)
-
-
-def show_cost(url: str, batch: MessageBatch) -> None:
-    """Show what the batch used and cost on the ledger."""
-    charged = ask(f"{url}/v1/messages/batches/{batch.id}/progress")
-    usage = charged["usage"]
-    cost = float(str(charged["cost_usd"]))
-    cached = usage["cache_read_input_tokens"] / max(1, usage["input_tokens"] + usage["cache_read_input_tokens"])
-    console.print(
-        f"[bold]ledger[/bold]   {usage['input_tokens']:,} input tokens, {usage['output_tokens']:,} output, "
-        f"{cached:.0%} of the input from the prefix cache\n"
-        f"         [green]${cost:.4f}[/green] at the batch tier, ${2 * cost:.4f} for the same at full price\n"
+    screen.say(
+        f"{spent.input_tokens:,} tokens read, {spent.cached_share} of them from the prefix cache, and "
+        f"{spent.output_tokens:,} written: {spent.tokens_per_second} tokens and "
+        f"{spent.requests / spent.seconds:.0f} requests a second; "
+        f"[green]${spent.cost_usd:.4f}[/green] on the ledger"
     )
+    if counts.succeeded != len(requests):
+        first = next(line for line in client.messages.batches.results(batch.id) if line.result.type != "succeeded")
+        raise DemoError(f"not every request succeeded. The first that did not: {first.to_json(indent=None)}")
+    return batch.id, spent
 
 
-def compare(client: Anthropic, texts: list[str], batch_seconds: float) -> None:
-    """Send a few of the same requests one by one, as code that waits for each answer does."""
-    started = time.monotonic()
-    for text in texts[:ONE_BY_ONE]:
-        client.messages.create(model=MODEL, max_tokens=64, system=SYSTEM, messages=[{"role": "user", "content": text}])
-    each = (time.monotonic() - started) / ONE_BY_ONE
-    estimate = each * len(texts)
-    console.print(
-        f"[bold]one by one[/bold] {ONE_BY_ONE} of them took {each * 1_000:.0f} ms each: {len(texts)} would take "
-        f"{estimate:.0f} s at full price; the batch took {batch_seconds:.1f} s "
-        f"([green]{estimate / batch_seconds:.0f} times faster[/green]) at half.\n"
-    )
+def named(todo: list[Job]) -> Iterator[tuple[str, Job, Text]]:
+    """Give every request its `custom_id`."""
+    for job in todo:
+        for number, text in enumerate(job.texts):
+            yield f"{job.name}-{number}", job, text
+
+
+def look(server: LocalServer, batch_id: str, seconds: float) -> tuple[Spent, int]:
+    """Ask the progress extension what a batch used and how much is done (the API's own counts move only at the end)."""
+    seen = server.get(f"/v1/messages/batches/{batch_id}/progress")
+    return of_batch(seen, seconds), seen["size"] - seen["progress"]["processing"]
+
+
+def show_scores(client: Anthropic, batch_id: str, todo: list[Job]) -> None:
+    """Stream the results and judge each; every request must have exactly one."""
+    asked = {name: (job.name, text) for name, job, text in named(todo)}
+    scores = {job.name: Score(job=job) for job in todo}
+    for line in client.messages.batches.results(batch_id):
+        job_name, text = asked.pop(line.custom_id)
+        if line.result.type == "succeeded":
+            scores[job_name].add(text, text_of(line.result.message))
+    if asked:
+        raise DemoError(f"{len(asked)} requests have no result: {', '.join(list(asked)[:5])} …")
+    show_table(list(scores.values()))
+    for score in scores.values():
+        if not score.right:
+            raise DemoError(f"not one answer of the job “{score.job.name}” is right")
+
+
+def show_table(scores: list[Score]) -> None:
+    """Show what was right, by job, and some of what was not."""
+    rows = [
+        (
+            score.job.title,
+            f"{score.right} of {score.total}",
+            f"{score.share:.0%}",
+            bar(score.share),
+            f"{score.baseline:.0%}",
+        )
+        for score in scores
+    ]
+    screen.table(("job", "right", "", "", "the commonest answer alone"), rows)
+    worst = min(scores, key=lambda score: score.share)
+    confused = [
+        f"{truth} → {_shortened(answer, 30)}" + f" ({count} times)" * (count > 1)
+        for truth, answer, count in worst.confusions()[:3]
+    ]
+    if confused:
+        screen.say(f"\nMost often wrong in “{worst.job.title}”: {', '.join(confused)}")
+    wrong = [(score.job.name, *pair) for score in scores for pair in score.wrong[:FAILURES_SHOWN]]
+    if wrong:
+        screen.say("Some that went wrong, word for word:")
+    for name, text, answer in wrong:
+        wrongly = escape(difference(text.truth, answer))
+        screen.say(f"  [red]{name}[/red]  {wrongly}: [dim]{_shortened(text.text, 70)}[/dim]")
 
 
 def stream_one(client: Anthropic) -> None:
-    """Show that synchronous calls work too, streaming included."""
-    console.print("[bold]stream[/bold]   ", end="")
+    """Show one answer as it comes."""
+    question = "Please count from 1 to 12."
+    screen.say(f"[bold]you[/bold]    {question}")
+    screen.write("model  ")
+    started, first_at, pieces = time.monotonic(), 0.0, 0
     with client.messages.stream(
-        model=MODEL, max_tokens=64, messages=[{"role": "user", "content": "Is anybody there?"}]
+        model=DEMO_MODEL_ID,
+        max_tokens=64,
+        messages=[{"role": "user", "content": question}],
     ) as stream:
         for piece in stream.text_stream:
-            console.print(piece, end="", markup=False)
-    console.print("\n")
+            first_at = first_at or time.monotonic() - started
+            pieces += 1
+            screen.write(piece)
+    screen.say(f"\n       [dim]first piece after {first_at * 1000:.0f} ms, {pieces} pieces[/dim]\n")
+
+
+CLOCK: Any = {
+    "name": "get_local_time",
+    "description": "Get the local time of a city.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+def get_local_time(city: str) -> dict[str, str]:
+    """Be the tool."""
+    zone = next((name for name in sorted(available_timezones()) if name.endswith(f"/{city.replace(' ', '_')}")), None)
+    if zone is None:
+        return {"error": "unknown city"}
+    now = datetime.now(ZoneInfo(zone))
+    return {"time": f"{now:%H:%M}", "day": f"{now:%A}"}
+
+
+def use_a_tool(client: Anthropic) -> None:
+    """Let the model ask for a tool, run it here, and let it answer."""
+    messages: list[Any] = [{"role": "user", "content": "What time is it in Tokyo?"}]
+    screen.say(f"[bold]you[/bold]    {messages[0]['content']}")
+    said = client.messages.create(model=DEMO_MODEL_ID, max_tokens=100, tools=[CLOCK], messages=messages)
+    call = next((block for block in said.content if block.type == "tool_use"), None)
+    if call is None:
+        raise DemoError(f"the model did not call the tool; it said {text_of(said)!r}")
+    result = json.dumps(get_local_time(str(call.input.get("city"))))
+    screen.say(f"model  calls [cyan]{call.name}({escape(json.dumps(call.input))})[/cyan]")
+    screen.say(f"tool   {escape(result)}")
+    answer = {"type": "tool_result", "tool_use_id": call.id, "content": result}
+    messages += [{"role": "assistant", "content": said.content}, {"role": "user", "content": [answer]}]
+    said = client.messages.create(model=DEMO_MODEL_ID, max_tokens=100, tools=[CLOCK], messages=messages)
+    screen.say(f"model  {escape(text_of(said))}")
+
+
+def one_by_one(client: Anthropic, todo: list[Job], count: int) -> tuple[Spent, int]:
+    """Send an even sample of the requests as code that waits for each answer does; return what it took, of how many."""
+    requests = [job.params(text, DEMO_MODEL_ID) for _, job, text in named(todo)]
+    sample = requests[:: max(1, len(requests) // count)][:count]
+    started, messages = time.monotonic(), []
+    with screen.progress(len(sample)) as advance:
+        for number, params in enumerate(sample, 1):
+            messages.append(client.messages.create(**params))
+            advance(number, "")
+    spent = of_messages([message.usage for message in messages], time.monotonic() - started)
+    return spent, len(requests)
+
+
+def compare(measured: tuple[Spent, int], batch: Spent) -> None:
+    """Put real time and batch side by side."""
+    sample, requests = measured
+    alone = sample.times(requests / sample.requests)
+    rows: list[tuple[str, str, str]] = [
+        ("requests", f"{requests} *", f"{batch.requests}"),
+        ("seconds", f"{alone.seconds:.1f} *", f"{batch.seconds:.1f}"),
+        ("requests a second", f"{alone.requests / alone.seconds:.1f}", f"{batch.requests / batch.seconds:.1f}"),
+        ("tokens a second", alone.tokens_per_second, batch.tokens_per_second),
+        ("input from the cache", alone.cached_share, batch.cached_share),
+        ("price", "standard", "batch: half"),
+        ("cost", f"${alone.cost_usd:.4f} *", f"${batch.cost_usd:.4f}"),
+    ]
+    screen.table(("", "real time, one by one", "one batch"), rows)
+    screen.say(
+        f"* {sample.requests} of them were sent and took {sample.seconds:.1f} s; the rest is extrapolated. "
+        f"The batch took [green]{batch.seconds / alone.seconds:.0%} of the time[/green] at "
+        f"[green]{batch.cost_usd / alone.cost_usd:.0%} of the cost[/green]."
+    )
+
+
+def yours() -> None:
+    """Say what to type to use it."""
+    screen.quote(
+        """\
+make serve                         # http://127.0.0.1:8321; the first start prints a key
+
+# Python
+client = Anthropic(base_url="http://127.0.0.1:8321", api_key="slw_…")
+batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": {…}}])
+
+# TypeScript
+const client = new Anthropic({ baseURL: "http://127.0.0.1:8321", apiKey: "slw_…" });
+const batch = await client.messages.batches.create({ requests: [{ custom_id: "a", params: {…} }] });
+
+# curl
+curl http://127.0.0.1:8321/v1/messages/batches -H "x-api-key: slw_…" \\
+  -H "anthropic-version: 2023-06-01" -H "content-type: application/json" \\
+  -d '{"requests": [{"custom_id": "a", "params": {…}}]}'
+
+# A real model: what lies or runs on this machine, what of it fits, and how to use it
+slackwater doctor
+slackwater models add model.gguf   # a file; slackwater runs it. Or a server, in slackwater.toml:
+[[backends]]
+name = "gpu0"
+protocol = "openai"                # vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted APIs
+url = "http://127.0.0.1:8000\""""
+    )
+
+
+def text_of(message: Message) -> str:
+    """Return the words of an answer."""
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def _shortened(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return escape(line if len(line) <= length else line[: length - 1] + "…")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
