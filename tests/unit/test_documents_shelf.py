@@ -1,0 +1,196 @@
+"""What was made is kept, once and within bounds; what is in flight has room, in order."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from slackwater.documents.shelf import Shelf
+from slackwater.domain.document import DocumentError
+from support.api import ManualClock
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something with a size."""
+
+    size_bytes: int
+
+
+class Maker:
+    """Makes things and counts."""
+
+    def __init__(self, outcome: "Thing | Exception", *, go: bool = True) -> None:
+        self.outcome = outcome
+        self.made = 0
+        self.canceled = 0
+        self.go = asyncio.Event()
+        if go:
+            self.go.set()
+
+    async def __call__(self) -> Thing:
+        self.made += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.canceled += 1
+            raise
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+async def settled() -> None:
+    """Let everything run that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_thousand_who_ask_for_the_same_have_it_made_once() -> None:
+    """While it is being made, and afterwards."""
+    shelf, make = Shelf(clock=ManualClock()), Maker(Thing(10), go=False)
+    asking = [asyncio.ensure_future(shelf.get("k", make)) for _ in range(1_000)]
+    await settled()
+    make.go.set()
+    found = await asyncio.gather(*asking)
+    assert all(thing is make.outcome for thing in [*found, await shelf.get("k", make)])
+    assert make.made == 1
+
+
+async def test_what_nobody_waits_for_any_more_is_given_up_and_made_anew_for_the_next() -> None:
+    """One who leaves costs the others nothing; the last one ends it."""
+    shelf, make = Shelf(clock=ManualClock()), Maker(Thing(10), go=False)
+    first, second = (asyncio.ensure_future(shelf.get("k", make)) for _ in range(2))
+    await settled()
+    first.cancel()
+    await settled()
+    assert make.canceled == 0
+    second.cancel()
+    await settled()
+    assert make.canceled == 1
+    make.go.set()
+    assert await shelf.get("k", make) is make.outcome
+
+
+async def test_what_was_used_longest_ago_goes_first_and_the_last_one_stays_whatever_its_size() -> None:
+    """Bounded by bytes."""
+    shelf = Shelf(clock=ManualClock(), kept_bytes_max=100)
+    makers = {name: Maker(Thing(size)) for name, size in {"a": 40, "b": 40, "c": 40, "huge": 500}.items()}
+    for name in ("a", "b", "a", "c"):
+        await shelf.get(name, makers[name])
+    assert shelf.kept_bytes == 80
+    for name in ("a", "c", "b"):
+        await shelf.get(name, makers[name])
+    assert {name: maker.made for name, maker in makers.items()} == {"a": 1, "b": 2, "c": 1, "huge": 0}
+    for _ in range(3):
+        await shelf.get("huge", makers["huge"])
+    assert (makers["huge"].made, shelf.kept_bytes) == (1, 500)
+    await shelf.get("a", makers["a"])
+    assert shelf.kept_bytes == 40
+
+
+async def test_a_document_that_cannot_be_read_is_not_read_again_but_what_failed_otherwise_is() -> None:
+    """A broken PDF stays broken; a process that did not start may start."""
+    shelf = Shelf(clock=ManualClock())
+    broken, unlucky = Maker(DocumentError("The PDF is broken", error_code="c")), Maker(OSError())
+    for _ in range(3):
+        with pytest.raises(DocumentError, match="broken") as told:
+            await shelf.get("broken", broken)
+        assert told.value.error_code == "c"
+        with pytest.raises(OSError):  # noqa: PT011  # any
+            await shelf.get("unlucky", unlucky)
+    assert (broken.made, unlucky.made) == (1, 3)
+
+
+async def test_what_may_change_is_asked_for_again_after_its_time() -> None:
+    """A URL's content."""
+    clock = ManualClock()
+    shelf, make = Shelf(clock=clock), Maker(Thing(1))
+    await shelf.get("url", make, keep_seconds=60)
+    clock.advance(59)
+    await shelf.get("url", make, keep_seconds=60)
+    assert make.made == 1
+    clock.advance(2)
+    await shelf.get("url", make, keep_seconds=60)
+    assert make.made == 2
+
+
+class Request:
+    """Somebody who wants room."""
+
+    def __init__(self, shelf: Shelf, size: int, backend: str = "b") -> None:
+        self.inside = False
+        self.done = asyncio.Event()
+        self.size = size
+        self.true_size: int | None = None
+        self.shelf, self.backend = shelf, backend
+        self.task = asyncio.ensure_future(self._go())
+
+    async def _go(self) -> None:
+        async with self.shelf.room(self.backend, self.size) as shrink:
+            if self.true_size is not None:
+                shrink(self.true_size)
+            self.inside = True
+            await self.done.wait()
+
+
+async def test_room_is_given_in_order_and_one_that_is_too_large_for_any_goes_alone() -> None:
+    """Memory is bounded, nobody starves, and other backends' requests do not wait."""
+    shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
+    first, second, huge, small = (Request(shelf, size) for size in (60, 60, 500, 1))
+    other = Request(shelf, 100, backend="other")
+    await settled()
+    assert [one.inside for one in (first, second, huge, small, other)] == [True, False, False, False, True]
+    first.done.set()
+    await settled()
+    assert [one.inside for one in (second, huge, small)] == [True, False, False]
+    second.done.set()
+    await settled()
+    assert [one.inside for one in (huge, small)] == [True, False]
+    huge.done.set()
+    await settled()
+    assert small.inside
+    small.done.set()
+    other.done.set()
+    await asyncio.gather(first.task, second.task, huge.task, small.task, other.task)
+
+
+async def test_room_that_turns_out_not_to_be_needed_goes_to_the_next() -> None:
+    """A large PDF's text may be short."""
+    shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
+    first, second = Request(shelf, 90), Request(shelf, 90)
+    first.true_size = 5
+    await settled()
+    assert second.inside
+    for one in (first, second):
+        one.done.set()
+        await one.task
+    last = Request(shelf, 100)
+    await settled()
+    assert last.inside
+    last.done.set()
+    await last.task
+
+
+@pytest.mark.parametrize("when", ["waiting", "let in", "inside"])
+async def test_a_request_that_is_canceled_gives_its_room_back(when: str) -> None:
+    """While it waits, at the moment it is let in, or later."""
+    shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
+    first, second, third = (Request(shelf, 100) for _ in range(3))
+    await settled()
+    if when == "waiting":
+        second.task.cancel()
+        first.done.set()
+    elif when == "let in":
+        first.done.set()
+        await first.task
+        second.task.cancel()
+    else:
+        first.done.set()
+        await settled()
+        assert second.inside
+        second.task.cancel()
+    await settled()
+    assert third.inside
+    third.done.set()
+    await third.task
