@@ -82,7 +82,7 @@ def streamed(pieces: list[str], citing: Citing = CITING) -> list[dict[str, Any]]
     ],
 )
 def test_a_quote_that_is_found_becomes_a_citation_with_its_place(quote: str, citation: dict[str, Any]) -> None:
-    """Contract §12: indices of characters and blocks from 0, of pages from 1, ends exclusive; the source's own words."""
+    """Contract §12: characters and blocks count from 0, pages from 1, ends are exclusive; the words are the source's."""
     before, block, after = cited(f"It says <cite>{quote}</cite>!")
     assert (before["text"], after["text"]) == ("It says ", "!")
     assert block == {"type": "text", "text": quote, "citations": [citation]}
