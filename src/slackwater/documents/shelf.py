@@ -22,7 +22,7 @@ class Weighed(Protocol):
 T = TypeVar("T", bound=Weighed)
 
 KEPT_BYTES_MAX: Final = 64 * 2**20
-ROOM_BYTES_MAX: Final = 64 * 2**20
+ROOM_BYTES_MAX: Final = 96 * 2**20
 """Of what one backend's requests in flight are made of."""
 ENTRIES_MAX: Final = 10_000
 FAILURE_BYTES: Final = 1_024

@@ -18,7 +18,7 @@ from slackwater.domain.model import Route
 from slackwater.flow.content import Content
 from slackwater.ports import Blobs, Clock, FileStore, Sources
 from slackwater.wire.carriers import Carrier, carriers
-from slackwater.wire.citing import Citing
+from slackwater.wire.citing import Citing, Naming
 from slackwater.wire.filling import BYTES_PER_TOKEN, added_tokens, put_together, text_bytes
 
 IMAGES_MAX, IMAGES_MAX_SHORT_CONTEXT, SHORT_CONTEXT_TOKENS = 600, 100, 200_000  # contract §12
@@ -27,7 +27,8 @@ BYTES_PER_TOKEN_MAX = 2 * BYTES_PER_TOKEN
 """No text has tokens as long as this on average: a prompt that is too long by this measure surely is."""
 URL_BYTES_EXPECTED = 8 * MIB
 COPIES = 2
-"""How often what is put into a request is in memory while it is sent, at least for a moment."""
+"""How often a text that is put into a request is in memory while it is sent, at least for a moment; base64 only once
+more than it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,7 @@ class Filled:
     """A request that can be sent, and what becomes of its answer."""
 
     params: dict[str, Any]
-    citing: Citing | None = None
+    citing: Citing | Naming | None = None
     added_tokens: int = 0
     """An estimate of how many tokens more the input has than its body looks like; may be less than 0."""
 
@@ -69,7 +70,7 @@ class Filled:
         return events if self.citing is None else _cited(events, self.citing)
 
 
-async def _cited(events: AsyncIterator[dict[str, Any]], citing: Citing) -> AsyncIterator[dict[str, Any]]:
+async def _cited(events: AsyncIterator[dict[str, Any]], citing: Citing | Naming) -> AsyncIterator[dict[str, Any]]:
     stream, beside = citing.stream(), citing.long
     async for event in events:
         for told in await asyncio.to_thread(stream.feed, event) if beside else stream.feed(event):
@@ -100,7 +101,7 @@ class Material:
                 one = await self._told(carrier, files, job, pixels_max)
                 if one is not None:
                     ready[id(carrier.block)] = one
-            shrink(COPIES * sum(one.size_bytes for one in ready.values()))
+            shrink(sum((COPIES if one.parts else 1) * one.size_bytes for one in ready.values()))
             _check_length(text_bytes(found, ready), job.route)
             told, citing = put_together(params, found, ready, cites="citations" in job.reads)
             yield Filled(params=told, citing=citing, added_tokens=added_tokens(found, ready))

@@ -121,6 +121,41 @@ class Citing:
         return CitedStream(Budget(self.find))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """Puts back the ids of files into citations of a backend that was given their bytes (contract §12)."""
+
+    file_ids: tuple[str | None, ...]
+    """By the documents' places in the request."""
+    long: bool = False
+    """Looking up an id takes no time."""
+
+    def cited(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message with the ids in its citations."""
+        return {**message, "content": [self._block(block) for block in message["content"]]}
+
+    def stream(self) -> "Naming":
+        """Return what translates one answer's events."""
+        return self
+
+    def feed(self, event: Event) -> Sequence[Event]:
+        """Return the events to send in place of one."""
+        delta = event.get("delta")
+        if event["type"] != "content_block_delta" or not isinstance(delta, dict) or "citation" not in delta:
+            return [event]
+        return [{**event, "delta": {**delta, "citation": self._named(delta["citation"])}}]
+
+    def _block(self, block: Block) -> Block:
+        citations = block.get("citations")
+        return block if not citations else {**block, "citations": [self._named(one) for one in citations]}
+
+    def _named(self, citation: Any) -> Any:  # noqa: ANN401  # whatever the backend says
+        index = citation.get("document_index") if isinstance(citation, dict) else None
+        if not isinstance(index, int) or not 0 <= index < len(self.file_ids):
+            return citation
+        return {**citation, "file_id": self.file_ids[index]}
+
+
 class Budget:
     """Finds so many quotes of one answer, and no more."""
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from slackwater.domain.document import Ready
 from slackwater.wire.carriers import Block, Carrier, replaced
-from slackwater.wire.citing import Citable, Citing, Location, instructed
+from slackwater.wire.citing import Citable, Citing, Location, Naming, instructed
 from slackwater.wire.pages import texts_of
 
 BYTES_PER_TOKEN: Final = 4
@@ -16,8 +16,8 @@ _LOCATIONS: Final[dict[str, Location]] = {"text": "char_location", "content": "c
 
 def put_together(
     params: Mapping[str, Any], found: Sequence[Carrier], ready: Mapping[int, Ready], *, cites: bool
-) -> tuple[dict[str, Any], Citing | None]:
-    """Return the body to send and, where answers are to cite and the backend does not (`cites`), what they may cite.
+) -> tuple[dict[str, Any], Citing | Naming | None]:
+    """Return the body to send and, where answers are to cite, what to do with them; `cites`: the backend does it.
 
     `ready` names blocks by `id`; what is not replaced is shared with the old body.
     """
@@ -33,7 +33,9 @@ def put_together(
             new[id(carrier.block)] = [block]
     filled = replaced(params, new) if new else dict(params)
     if not cited:
-        return filled, None
+        file_ids = tuple(carrier.file_id for carrier in found if carrier.kind == "document")
+        named = any(file_ids) and any(carrier.cited for carrier in found)
+        return filled, Naming(file_ids=file_ids) if named else None
     return instructed(filled), Citing(sources=tuple(_citable(found, ready)))
 
 

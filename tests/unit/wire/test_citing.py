@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwater.wire.citing import INSTRUCTION, QUOTE_CHARACTERS_MAX, Citable, Citing, instructed
+from slackwater.wire.citing import INSTRUCTION, QUOTE_CHARACTERS_MAX, Citable, Citing, Naming, instructed
 
 TEXT = Citable(kind="char_location", index=0, title="Lawn", parts=("The grass is\n  green. The sky is blue.",))
 PAGES = Citable(kind="page_location", index=1, title=None, parts=("one two", "three four", "five"), file_id="file_1")
@@ -34,7 +34,7 @@ def streamed(pieces: list[str], citing: Citing = CITING) -> list[dict[str, Any]]
     stream = citing.stream()
     blocks: list[dict[str, Any]] = []
     stopped = 0
-    for event in [told for event in events for told in stream.feed(event)]:
+    for event in [told for one in events for told in stream.feed(one)]:
         if event["type"] == "content_block_start":
             assert event["index"] == len(blocks) == stopped
             blocks.append(dict(event["content_block"]))
@@ -82,7 +82,7 @@ def streamed(pieces: list[str], citing: Citing = CITING) -> list[dict[str, Any]]
     ],
 )
 def test_a_quote_that_is_found_becomes_a_citation_with_its_place(quote: str, citation: dict[str, Any]) -> None:
-    """Contract §12: characters and blocks count from 0, pages from 1, ends are exclusive; the words are the source's."""
+    """Contract §12: characters and blocks count from 0, pages from 1, ends are exclusive."""
     before, block, after = cited(f"It says <cite>{quote}</cite>!")
     assert (before["text"], after["text"]) == ("It says ", "!")
     assert block == {"type": "text", "text": quote, "citations": [citation]}
@@ -149,3 +149,17 @@ def test_the_model_is_asked_to_quote_after_what_the_client_says(system: Any) -> 
     said = instructed(params)["system"]
     assert said[-1] == {"type": "text", "text": INSTRUCTION}
     assert [block["text"] for block in said[:-1]] == (["Be brief."] if system else [])
+
+
+def test_a_backend_s_own_citations_get_the_ids_of_the_files() -> None:
+    """Contract §12: it was given bytes, and cannot know; what it says otherwise is passed on as it is."""
+    naming = Naming(file_ids=("file_1", None))
+    citations = [{"type": "page_location", "document_index": index} for index in (0, 1, 7)]
+    named = [{**citations[0], "file_id": "file_1"}, {**citations[1], "file_id": None}, citations[2]]
+    content = [{"type": "text", "text": "a", "citations": citations}, {"type": "text", "text": "b", "citations": None}]
+    told = naming.cited({"content": content})["content"]
+    assert told == [{**content[0], "citations": named}, content[1]]
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": citations[0]}}
+    (event,) = naming.stream().feed(delta)
+    assert event["delta"]["citation"] == named[0]
+    assert naming.feed({"type": "message_stop"}) == [{"type": "message_stop"}]
