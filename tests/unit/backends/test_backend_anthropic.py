@@ -346,3 +346,37 @@ async def test_a_refusal_in_place_of_a_stream_is_told(backend: AnthropicBackend,
     stub.answers = [reply({"error": {"message": "no"}}, status=400)]
     with pytest.raises(InvalidRequestError, match=r"^no$"):
         await streamed(backend)
+
+
+@pytest.mark.parametrize(("owner", "reads"), [("vllm", False), ("library", False), ("llamacpp", False), (None, True)])
+async def test_an_engine_that_drops_documents_is_given_text(
+    stub: Stub, plain: dict[str, Any], owner: str | None, *, reads: bool
+) -> None:
+    """Invariant 10: such engines answer without having read the document. It is asked once who it is."""
+    backend = AnthropicBackend(url=stub.url, **plain)
+    listed = {"data": [{"id": "m", **({"owned_by": owner} if owner else {})}]}
+    stub.answers = [reply(listed), reply(MESSAGE)]
+    assert [bool(await backend.reads()) for _ in range(2)] == [reads, reads]
+    source = {"type": "text", "media_type": "text/plain", "data": "Once."}
+    block = {"type": "document", "source": source, "title": "T", "cache_control": {"type": "ephemeral"}}
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0="}}
+    drawn = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "p"}, picture]}}
+    found = {"type": "search_result", "title": "R", "source": "s", "content": [{"type": "text", "text": "x"}]}
+    await backend.infer(call(messages=[{"role": "user", "content": [block, drawn, found]}]))
+    text = {"type": "text", "text": "<document>\n<title>T</title>\nOnce.\n</document>"} | {
+        "cache_control": block["cache_control"]
+    }
+    pages = [{"type": "text", "text": "<document>"}, {"type": "text", "text": "p"}, picture]
+    told = [text, *pages, {"type": "text", "text": "</document>"}]
+    told.append({"type": "text", "text": "<search_result>\n<title>R</title>\n<source>s</source>\nx\n</search_result>"})
+    assert stub.received[-1].json["messages"][0]["content"] == ([block, drawn, found] if reads else told)
+    assert len(stub.received) == 2
+    await backend.close()
+
+
+async def test_the_operator_s_word_about_documents_counts(stub: Stub, plain: dict[str, Any]) -> None:
+    """Nobody is asked; the hosted API is known."""
+    for documents in (True, False):
+        assert bool(await AnthropicBackend(url=stub.url, documents=documents, **plain).reads()) is documents
+    assert await AnthropicBackend(url="https://api.anthropic.com", **plain).reads() == {"pdf", "citations"}
+    assert stub.received == []
