@@ -5,7 +5,7 @@ from typing import Final
 
 from context import Context, Row
 
-from figures import create, end_to_end, pdf, prefixes, results, retrieve, saturation, sdk, startup, upload
+from figures import create, documents, end_to_end, pdf, prefixes, results, retrieve, saturation, sdk, startup, upload
 
 FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "create": create.measure,
@@ -18,4 +18,5 @@ FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "prefixes": prefixes.measure,
     "upload": upload.measure,
     "pdf": pdf.measure,
+    "documents": documents.measure,
 }

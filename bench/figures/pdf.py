@@ -23,7 +23,7 @@ SIDE_PIXELS = 1568
 def measure(context: Context) -> list[Row]:
     """Return the rows of this figure."""
     path = context.directory / "pages.pdf"
-    path.write_bytes(_text_pdf([f"{number}\n" + "\n".join([LINE] * LINES) for number in range(PAGES)]))
+    path.write_bytes(text_pdf([f"{number}\n" + "\n".join([LINE] * LINES) for number in range(PAGES)]))
     rows = []
     for name, images in (("PDF to text", False), ("PDF to text and pictures", True)):
         ours = asyncio.run(_ours(path, context.scale.repeats, images=images))
@@ -69,7 +69,7 @@ def _straight(path: Path, *, images: bool) -> float:
     return time.perf_counter() - started
 
 
-def _text_pdf(pages: list[str]) -> bytes:
+def text_pdf(pages: list[str]) -> bytes:
     """Make it as the tests do."""
     place = Path(__file__).parents[2] / "tests" / "support" / "pdf.py"
     spec = importlib.util.spec_from_file_location("support_pdf", place)
