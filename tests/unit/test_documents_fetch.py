@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -301,6 +303,49 @@ async def test_no_more_is_read_than_a_document_may_have(site: Site) -> None:
         await one.fetch(site.url("/cut"))
     with pytest.raises(DocumentError, match="encoding that was not asked for"):
         await one.fetch(site.url("/odd"))
+
+
+async def test_what_follows_the_end_of_a_gzip_is_not_gathered(site: Site) -> None:
+    """Bytes that decompress to nothing count for nothing: a server could send them for as long as it is listened to."""
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        answer = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await answer.prepare(request)
+        await answer.write(gzip.compress(b"words"))
+        while True:
+            await answer.write(bytes(65536))
+            sent += 65536
+
+    site.handlers["/more"] = endless
+    with pytest.raises(DocumentError, match="broken gzip"):
+        await fetcher(bytes_max=2**20, seconds_max=5).fetch(site.url("/more"))
+    assert sent < 2**26
+
+
+async def test_a_silent_name_server_holds_up_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are looked up in threads of their own, not in those in which files are read and written."""
+    answer, asked = threading.Event(), threading.Semaphore(0)
+
+    def silent(*_: object, **__: object) -> list[Any]:
+        asked.release()
+        answer.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    one = Fetcher()
+    fetching = [asyncio.create_task(one.fetch(f"http://host{number}.example/")) for number in range(4)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(asked.acquire)
+    finally:
+        answer.set()
+    for task in fetching:
+        with pytest.raises(DocumentError, match="host is not known"):
+            await task
+    await one.close()
 
 
 async def test_a_server_that_does_not_answer_is_given_up(site: Site) -> None:

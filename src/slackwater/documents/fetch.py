@@ -9,6 +9,7 @@ import asyncio
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +62,8 @@ class Fetcher:
         self._allow = AllowList(allow)
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max
-        self._resolve = resolve or _resolve
+        self._names = ThreadPoolExecutor(CONNECTIONS_MAX, thread_name_prefix="names")
+        self._resolve = resolve or self._looked_up
         self._running: dict[str, _Shared] = {}
         self._turns = asyncio.Semaphore(CONNECTIONS_MAX)
 
@@ -87,6 +89,12 @@ class Fetcher:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        self._names.shutdown(wait=False, cancel_futures=True)
+
+    async def _looked_up(self, host: str) -> list[str]:
+        """Ask the system, in threads of our own: a name server that is silent must not hold up what reads files."""
+        found = await asyncio.get_running_loop().run_in_executor(self._names, _addresses, host)
+        return list(dict.fromkeys(found))
 
     async def _fetch(self, url: str) -> Fetched:
         async with self._turns:
@@ -240,20 +248,26 @@ class _Body:
             try:  # a thousand times the piece may come out: not in the loop
                 piece = await asyncio.to_thread(self._unpack.decompress, piece, self._bytes_max - len(self._data) + 1)
             except zlib.error as error:
-                raise DocumentError("The URL's server sent broken gzip data") from error
+                raise _broken_gzip() from error
+            if self._unpack.unused_data:  # zlib would keep all that follows the end, however much it is
+                raise _broken_gzip()
         if len(self._data) + len(piece) > self._bytes_max:
             raise self.too_large()
         self._data += piece
 
     def finish(self) -> bytes:
         """Return all of it."""
-        if self._unpack is not None and (not self._unpack.eof or self._unpack.unused_data):
-            raise DocumentError("The URL's server sent broken gzip data")
+        if self._unpack is not None and not self._unpack.eof:
+            raise _broken_gzip()
         return bytes(self._data)
 
     def too_large(self) -> DocumentError:
         """Return the error."""
         return DocumentError(f"What is at the URL is larger than {self._bytes_max // 2**20} MiB")
+
+
+def _broken_gzip() -> DocumentError:
+    return DocumentError("The URL's server sent broken gzip data")
 
 
 def _parsed(url: str) -> URL:
@@ -280,10 +294,8 @@ def _family(address: Address) -> _Found:
     return _Found(address=address, family=socket.AF_INET if address.version == 4 else socket.AF_INET6)  # noqa: PLR2004
 
 
-async def _resolve(host: str) -> list[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(where[0]) for *_, where in found))
+def _addresses(host: str) -> list[str]:
+    return [str(where[0]) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def _cause(error: BaseException) -> DocumentError | None:
