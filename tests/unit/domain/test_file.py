@@ -69,3 +69,10 @@ def test_a_file_expires_at_its_instant() -> None:
     assert not lasting.expired(NOW + timedelta(days=9999))
     assert until.expired(NOW)
     assert not until.expired(NOW - timedelta(microseconds=1))
+
+
+def test_a_file_whose_bytes_were_removed_has_expired_whatever_our_clock_says() -> None:
+    """T4: a sweeper whose clock is ahead of ours took them; there is no blob to ask for."""
+    facts = {"id": "file_1", "workspace_id": "w", "filename": "f", "mime_type": PDF, "blob_key": ""}
+    swept = File(**facts, size_bytes=1, digest=b"", created_at=NOW, expires_at=NOW)  # type: ignore[arg-type]  # strings
+    assert swept.expired(NOW - timedelta(seconds=1))
