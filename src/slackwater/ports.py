@@ -348,7 +348,7 @@ class Sources(Protocol):
     def room(self, backend: str, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
         """Hold the room for a request of so many bytes to one backend, after waiting for it.
 
-        With it comes what to call with the true size when that is known to be smaller.
+        With it comes what to call with the true size once that is known.
         """
 
 

@@ -127,9 +127,9 @@ class Request:
         self.task = asyncio.ensure_future(self._go())
 
     async def _go(self) -> None:
-        async with self.shelf.room(self.backend, self.size) as shrink:
+        async with self.shelf.room(self.backend, self.size) as settle:
             if self.true_size is not None:
-                shrink(self.true_size)
+                settle(self.true_size)
             self.inside = True
             await self.done.wait()
 
@@ -170,6 +170,25 @@ async def test_room_that_turns_out_not_to_be_needed_goes_to_the_next() -> None:
     assert last.inside
     last.done.set()
     await last.task
+
+
+async def test_room_that_turns_out_to_be_too_small_is_counted_as_it_is() -> None:
+    """A short PDF may be many page images: nobody else comes in beside them until they are gone."""
+    shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
+    first = Request(shelf, 10)
+    first.true_size = 500
+    await settled()
+    second = Request(shelf, 10)
+    await settled()
+    assert [first.inside, second.inside] == [True, False]
+    first.done.set()
+    await settled()
+    third = Request(shelf, 90)
+    await settled()
+    assert [second.inside, third.inside] == [True, True]
+    for one in (second, third):
+        one.done.set()
+        await one.task
 
 
 @pytest.mark.parametrize("when", ["waiting", "let in", "inside"])

@@ -85,21 +85,21 @@ class Shelf:
     async def room(self, backend: str, size_bytes: int) -> AsyncIterator[Callable[[int], None]]:
         """Wait until a request of this size may be put together for a backend, and hold the room.
 
-        With the room comes what is to be called with the true size, once it is known to be smaller.
+        With the room comes what is to be called with the true size, once it is known. Who needs more than was asked
+        for has it at once and keeps others out for longer: a short PDF may be a lot of page images.
         """
         room = self._rooms[backend]
         held = size_bytes
         await self._enter(room, size_bytes)
 
-        def shrink(true_bytes: int) -> None:
+        def settle(true_bytes: int) -> None:
             nonlocal held
-            if true_bytes < held:
-                room.used -= held - true_bytes
-                held = true_bytes
-                self._admit(room)
+            room.used += true_bytes - held
+            held = true_bytes
+            self._admit(room)
 
         try:
-            yield shrink
+            yield settle
         finally:
             room.used -= held
             self._admit(room)

@@ -95,13 +95,13 @@ class Material:
         found = carriers(params)
         pixels_max = _image_limit(found, job.route)
         files = await self._find(found, job)
-        async with self._sources.room(job.route.backend, _expected(found, files, job)) as shrink:
+        async with self._sources.room(job.route.backend, _expected(found, files, job)) as settle:
             ready: dict[int, Ready] = {}
             for carrier in found:
                 one = await self._told(carrier, files, job, pixels_max)
                 if one is not None:
                     ready[id(carrier.block)] = one
-            shrink(sum((COPIES if one.parts else 1) * one.size_bytes for one in ready.values()))
+            settle(sum((COPIES if one.parts else 1) * one.size_bytes for one in ready.values()))
             _check_length(text_bytes(found, ready), job.route)
             told, citing = put_together(params, found, ready, cites="citations" in job.reads)
             yield Filled(params=told, citing=citing, added_tokens=added_tokens(found, ready))
