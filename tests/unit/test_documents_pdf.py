@@ -15,6 +15,7 @@ from PIL import Image
 from slackwater.clock import SystemClock
 from slackwater.documents import Documents, process
 from slackwater.documents.pool import DOCUMENTS_MAX
+from slackwater.documents.process import ReaderFailedError, ReaderProcess
 from slackwater.domain.document import DocumentError, Fetched
 from slackwater.domain.errors import WireError
 from support.pdf import bomb_pdf, pages_pdf, text_pdf
@@ -187,6 +188,28 @@ async def test_a_process_that_gives_no_answer_is_ended_by_the_clock(documents: D
         await documents.read_pdf(text_pdf(["x"]), images=False)
     assert clock.waited == [60.0]
     assert gone(pid)
+
+
+async def test_a_caller_who_leaves_leaves_no_timer(documents: Documents) -> None:
+    """The wait for the time limit ends with the call."""
+    await documents.read_pdf(text_pdf(["x"]), images=False)
+    os.kill(child(documents), signal.SIGSTOP)
+    leaving = asyncio.create_task(documents.read_pdf(text_pdf(["x"]), images=False))
+    await asyncio.wait({leaving}, timeout=0.05)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_process_that_is_ended_before_it_started_leaves_no_open_file() -> None:
+    """Its caller left in between."""
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    killed = ReaderProcess()
+    killed.kill()
+    with pytest.raises(ReaderFailedError):
+        killed.start()
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
 
 
 async def test_a_process_that_computes_too_long_is_ended_by_the_kernel() -> None:

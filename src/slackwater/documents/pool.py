@@ -1,7 +1,6 @@
 """What sources hold: PDFs are read in a few processes of ours, images and text are looked at here."""
 
 import asyncio
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -127,10 +126,10 @@ class Documents:
                 return
             sleep = asyncio.ensure_future(self._clock.sleep(left))
             waiting: set[asyncio.Future[Any]] = {reading, sleep}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            sleep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sleep
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleep.cancel()
 
 
 def _read(reader: ReaderProcess, data: bytes | Path, task: Task) -> PDF:

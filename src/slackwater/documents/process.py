@@ -91,12 +91,12 @@ class ReaderProcess:
         try:
             with self._lock, theirs:
                 if self._killed:
-                    raise ReaderFailedError("ended before it started")
+                    raise ReaderFailedError("ended before it started")  # noqa: TRY301  # under the lock
                 self._process = subprocess.Popen(  # noqa: S603  # our own program
                     command, stdin=subprocess.DEVNULL, stdout=writable, stderr=writable, env=environment,
                     pass_fds=[theirs.fileno()], start_new_session=True,
                 )  # fmt: skip
-        except OSError as error:
+        except (OSError, ReaderFailedError) as error:
             ours.close()
             os.close(errors)
             raise ReaderFailedError(str(error)) from error
