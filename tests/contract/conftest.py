@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("sdk", ALL, ids=lambda sdk: sdk.name, scope="session")
     if "python_sdk" in metafunc.fixturenames:
         python = [sdk for sdk in ALL if sdk.language == "py" and sdk.mode == "sync"]
-        metafunc.parametrize("python_sdk", [python[0], python[-1]], ids=lambda sdk: f"py-{sdk.version}")
+        metafunc.parametrize("python_sdk", [*python[:2], python[-1]], ids=lambda sdk: f"py-{sdk.version}")
 
 
 @pytest.fixture(scope="session")

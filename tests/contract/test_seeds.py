@@ -1,7 +1,8 @@
 """The examples of the two pages this project grew from, run as they are printed.
 
-Only the host, the key, the id of a batch and the seconds of a sleep are put in. The pages' fragments lean on names that
-stand elsewhere on the page (`client`, `corpus`, `MESSAGE_BATCH_ID`); those come as a preamble.
+Only the host, the key, the path of a file and the model that is asked about it, the id of a batch and the seconds of a
+sleep are put in. The pages' fragments lean on names that stand elsewhere on the page (`client`, `corpus`,
+`MESSAGE_BATCH_ID`); those come as a preamble.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from support.pdf import text_pdf
 from support.sdks import SDK, clean_environment
 from support.server import RunningServer
 from support.waiting import until
@@ -20,6 +22,8 @@ from support.waiting import until
 SEEDS: Final = Path(__file__).parent / "seeds"
 PRINTED_HOST: Final = "https://api.anthropic.com"
 MODEL: Final = "claude-haiku-4-5-20251001"
+PRINTED_PATH: Final = "/path/to/contract.pdf"
+PRINTED_MODEL: Final = "claude-sonnet-4-6"
 PRINTED_BATCH: Final = "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d"
 
 HURRIED: Final = """
@@ -125,6 +129,21 @@ def test_the_classifying_example_prints_a_line_for_each_text(
     said = _python("classify.py", python_sdk, environment, preamble).splitlines()
     assert re.fullmatch(r"batch id: msgbatch_\w+ status: in_progress", said[0])
     assert sorted(said[1:]) == sorted(f"row-{number} neutral" for number in range(100))
+
+
+def test_the_upload_example_asks_about_the_file_it_sent(
+    python_sdk: SDK, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Lesson, "upload a PDF once and refer to it at each turn"; nothing is printed about the answer, so it is here."""
+    contract = tmp_path / "contract.pdf"
+    contract.write_bytes(text_pdf(["Section 5. The supplier pays for the return of goods."]))
+    command = _program("upload.py", python_sdk, "")
+    shown = "\nprint(resp.content[0].text, resp.stop_reason, resp.usage.input_tokens)"
+    command[-1] = command[-1].replace(PRINTED_PATH, str(contract)).replace(PRINTED_MODEL, MODEL) + shown
+    file_id, answer = _output(command, environment).split("\n", 1)
+    assert re.fullmatch(r"file id: file_\w+", file_id)
+    assert "end_turn" in answer
+    assert int(answer.split()[-1]) > 10  # what the contract says, and not the question alone
 
 
 def test_the_results_script_prints_the_right_word_for_each_line(hurried_server: RunningServer) -> None:
