@@ -7,9 +7,11 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -27,6 +29,7 @@ from slackwater.backends.llamacpp import (
 from slackwater.backends.llamacpp import (
     engine as one_engine,
 )
+from slackwater.backends.llamacpp.causes import Failure
 from slackwater.backends.llamacpp.machine import this_machine
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import APIError, BackendAwayError
@@ -112,7 +115,9 @@ async def test_a_model_with_a_projector_takes_images(local: Engines) -> None:
         assert running.vision is True
         assert (await _get(running, "/props"))["modalities"]["vision"] is True
     refused = await _refusal(made.add(local.tiny(mmproj=local.folder / "tiny.gguf")))
-    assert refused.endswith("is not a projector (mmproj) but a model of the architecture 'llama'.")
+    assert refused == "the projector of tiny is not a projector (mmproj) but a model of the architecture 'llama'."
+    refused = await _refusal(made.add(local.tiny(mmproj=local.folder / "gone.gguf")))
+    assert refused == "the projector of tiny does not exist."
 
 
 async def test_the_child_has_nothing_of_ours_but_its_pipes(local: Engines) -> None:
@@ -132,7 +137,7 @@ async def test_the_child_has_nothing_of_ours_but_its_pipes(local: Engines) -> No
 
 
 async def test_every_damaged_model_is_one_sentence_and_others_go_on(local: Engines) -> None:
-    """Whatever the engine says against a file ends up in words, with the path; nobody hangs or dies of it."""
+    """Whatever the engine says against a file ends up in words; operators hear the path, clients the model's name."""
     good = local.tiny()
     whole = good.path.read_bytes()
     cases = {
@@ -163,8 +168,11 @@ async def test_every_damaged_model_is_one_sentence_and_others_go_on(local: Engin
     async with with_models.serving() as running:
         for name, (content, said) in cases.items():
             model = local.damaged(name, content)
-            sentence = await _refusal(made.add(model))
-            assert sentence.startswith(str(model.path)), sentence
+            engine = made.add(model)
+            sentence = await _refusal(engine)
+            assert sentence.startswith(f"{name} "), sentence
+            assert str(local.folder) not in sentence, sentence
+            assert (engine.refusal or "").startswith(f"{model.path} ")
             assert said in sentence, sentence
             assert sentence.count(". ") == 0, sentence
         assert await _generate(running)
@@ -179,7 +187,7 @@ async def test_weights_that_are_no_numbers_are_found_by_generating(
     whole = local.tiny().path.read_bytes()
     model = local.damaged("nan", whole[:-100_000] + struct.pack("<f", float("nan")) * 25_000)
     sentence = await _refusal(local.make().add(model))
-    assert sentence == f"{model.path} has damaged weights: what it generates are no numbers; download it again."
+    assert sentence == "nan has damaged weights: what it generates are no numbers; download it again."
 
 
 async def test_random_damage_never_hangs_or_kills_anyone(local: Engines) -> None:
@@ -259,9 +267,7 @@ async def test_a_file_that_is_cut_while_it_serves_is_refused_from_then_on(local:
         with pytest.raises(aiohttp.ClientError):
             await _generate(running)
     await _event(lambda: engine.reserved_bytes == 0)
-    assert await _refusal(engine) == (
-        f"{model.path} is cut off inside its header, after 1,000 bytes; download it again."
-    )
+    assert await _refusal(engine) == "tiny is cut off inside its header, after 1,000 bytes; download it again."
     model.path.unlink()
     tiny_model(model.path)
     async with engine.serving() as running:
@@ -365,6 +371,25 @@ async def test_a_child_that_never_gets_ready_is_ended(local: Engines, monkeypatc
     assert _children(os.getpid()) == []
 
 
+async def test_a_child_that_may_not_be_killed_because_it_has_ended_is_waited_for(
+    local: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where a process that has ended and was not reaped yet refuses signals."""
+    real = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        real(group, number)
+        raise PermissionError
+
+    engine = local.make().add(local.tiny())
+    async with engine.serving():
+        pid = _pid(engine)
+    monkeypatch.setattr(process.os, "killpg", killpg)
+    await engine.stop("a test")
+    assert not _alive(pid)
+    assert engine.reserved_bytes == 0
+
+
 async def test_no_process_to_be_had_is_no_verdict_on_the_model(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The work is sent away and may come back."""
     engine = local.make().add(local.tiny())
@@ -430,6 +455,76 @@ async def test_a_file_that_makes_the_engine_crash_is_given_up_after_some_tries(
     for _ in range(4):
         with pytest.raises(BackendAwayError, match="most likely for want of memory"):
             await killed.serving().__aenter__()
+
+
+def _failing(failures: Iterable[Failure]) -> Any:  # stands for a class
+    """Return what fails to start as it is told, one failure after the other."""
+    waiting = iter(failures)
+
+    async def start(_plan: object) -> None:
+        await asyncio.sleep(0)
+        raise process.StartFailedError(next(waiting))
+
+    return SimpleNamespace(start=start)
+
+
+async def test_only_failures_that_the_file_may_have_caused_count_against_it(
+    local: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children that were killed, and memory that was missing, make the next start wait and nothing else."""
+    engine = local.make().add(local.tiny())
+    for _ in range(3):
+        async with engine.serving():
+            await _kill(engine)
+    memory, slow = Failure(sentence="No memory.", tries=None), Failure(sentence="Slow.", tries=3)
+    monkeypatch.setattr(one_engine, "EngineProcess", _failing([memory, slow, memory, slow]))
+    for _ in range(4):
+        local.clock.ahead_seconds += 60
+        with pytest.raises(BackendAwayError):
+            await engine.serving().__aenter__()
+    monkeypatch.undo()
+    local.clock.ahead_seconds += 60
+    async with engine.serving() as running:
+        assert await _generate(running)
+
+
+async def test_a_model_that_fails_for_days_still_only_waits(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait between two starts is computable however many failures there were."""
+    engine = local.make().add(local.tiny())
+    monkeypatch.setattr(one_engine, "EngineProcess", _failing(repeat(Failure(sentence="No memory.", tries=None))))
+    for _ in range(1_100):
+        local.clock.ahead_seconds += 60
+        with pytest.raises(BackendAwayError) as away:
+            await engine.serving().__aenter__()
+    assert away.value.retry_after_seconds == one_engine.BACKOFF_SECONDS_MAX
+
+
+async def test_a_start_that_fails_wakes_who_waits_for_the_memory(
+    local: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that was set aside for a child is free as soon as the child could not be had."""
+    first, second = _two(local)
+    failing, asked = asyncio.Event(), asyncio.Event()
+    real = one_engine.EngineProcess
+
+    async def start(plan: process.Plan) -> process.EngineProcess:
+        if plan.model.name == "second":
+            return await real.start(plan)
+        asked.set()
+        await failing.wait()
+        raise process.StartFailedError(Failure(sentence="No memory.", tries=None))
+
+    monkeypatch.setattr(engines, "ROOM_SECONDS", 60)
+    monkeypatch.setattr(one_engine, "EngineProcess", SimpleNamespace(start=start))
+    hopeless = asyncio.create_task(first.serving().__aenter__())
+    await asked.wait()
+    waiting = asyncio.create_task(second.serving().__aenter__())
+    await _event(lambda: second in second._neighbors._wanted)  # type: ignore[attr-defined]
+    failing.set()
+    with pytest.raises(BackendAwayError):
+        await hopeless
+    async with asyncio.timeout(20):
+        assert await _generate(await waiting)
 
 
 async def test_memory_stays_flat_over_thousands_of_requests(local: Engines) -> None:

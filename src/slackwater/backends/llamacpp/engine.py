@@ -1,6 +1,7 @@
 """One model on this machine: its child runs while it is needed, is started again when it dies, and ends when unused."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from slackwater.ports import Clock
 
 BACKOFF_SECONDS: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 30.0
+DOUBLINGS_MAX: Final = 16
+"""More of them mean the same wait, and at last a number too large to compute with."""
 HEALTHY_SECONDS: Final = 60.0
 """A child that lived so long starts the count of failures anew when it ends."""
 PATIENCE_SECONDS: Final = 1.0
@@ -100,6 +103,8 @@ class Engine:
         self._started_at = 0.0
         self._generation = 0
         self._failures = 0
+        self._blamed = 0
+        """Starts in a row that failed in a way the files may have caused."""
         self._not_before = 0.0
         self._closed = False
         self._look()
@@ -126,7 +131,7 @@ class Engine:
 
     @property
     def refusal(self) -> str | None:
-        """Why the model cannot be used as it is, in one sentence; None as far as nothing is known against it."""
+        """Why the model cannot be used as it is, in one sentence for operators; None if nothing is known against it."""
         return self._refusal
 
     @property
@@ -138,7 +143,7 @@ class Engine:
     async def serving(self) -> AsyncIterator[Running]:
         """Have the model answer while the block runs; its child is started when there is none.
 
-        Raises APIError with one sentence for people when the model can never be loaded as it is, and BackendAwayError
+        Raises APIError with one sentence for clients when the model can never be loaded as it is, and BackendAwayError
         when it cannot be right now.
         """
         self._users += 1
@@ -211,6 +216,7 @@ class Engine:
             except BaseException as error:
                 self.reserved_bytes = 0
                 if isinstance(error, StartFailedError):
+                    await self._neighbors.something_freed()
                     raise self._not_started(error) from None
                 raise
             return self._started(plan, process, began)
@@ -218,6 +224,7 @@ class Engine:
     def _started(self, plan: Plan, process: EngineProcess, began: float) -> Running:
         self._started_at = self.used_at = self._clock.monotonic()
         self._generation += 1
+        self._blamed = 0
         self._process = process
         self._running = Running(
             url=process.url,
@@ -245,14 +252,30 @@ class Engine:
     def _not_started(self, error: StartFailedError) -> Exception:
         _log.error("a local model cannot be loaded", backend=self.name, error=str(error))
         away = self._failed(error.failure.sentence)
-        if error.failure.tries is None or self._failures < error.failure.tries:
+        if error.failure.tries is None:
+            return away
+        self._blamed += 1
+        if self._blamed < error.failure.tries:
             return away
         self._refusal = error.failure.sentence
-        return APIError(self._refusal, should_retry=False)
+        return self._refused(self._refusal)
+
+    def _refused(self, sentence: str | None) -> APIError:
+        """Tell clients, with the model's name where its files are named: where those lie is the operator's business."""
+        told = sentence or ""
+        parts = self._gguf.parts if self._gguf is not None else ()
+        named = dict.fromkeys((self._model.path, *parts), self.name)
+        if self._model.mmproj is not None:
+            named[self._model.mmproj] = f"the projector of {self.name}"
+        for path in sorted(named, key=lambda path: len(str(path)), reverse=True):
+            told = told.replace(str(path), named[path])
+        for path in named:
+            told = told.replace(f"{path.parent}{os.sep}", "") if path.parent.name else told
+        return APIError(told, should_retry=False)
 
     def _failed(self, reason: str) -> BackendAwayError:
         """Count a failure; the next start waits twice as long."""
-        wait = min(BACKOFF_SECONDS * 2**self._failures, BACKOFF_SECONDS_MAX)
+        wait = min(BACKOFF_SECONDS * 2 ** min(self._failures, DOUBLINGS_MAX), BACKOFF_SECONDS_MAX)
         self._failures += 1
         self._not_before = self._clock.monotonic() + wait
         return BackendAwayError(reason, retry_after_seconds=wait)
@@ -270,10 +293,12 @@ class Engine:
         looked_before = self._clock.monotonic() - self._looked_at
         if self._stamp != await asyncio.to_thread(_stamp, self._model) or (too_large and looked_before > LOOK_SECONDS):
             await asyncio.to_thread(self._look)
-            self._failures = 0
+            self._failures = self._blamed = 0
+            if self._refusal is not None:
+                _log.error("a local model cannot be used", backend=self.name, error=self._refusal)
         refusal = self._refusal or await asyncio.to_thread(why_not)
         if refusal is not None or self._gguf is None or self._fit is None:
-            raise APIError(refusal, should_retry=False)
+            raise self._refused(refusal)
         return Plan(model=self._model, gguf=self._gguf, fit=self._fit)
 
     def _look(self) -> None:

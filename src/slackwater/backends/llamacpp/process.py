@@ -151,7 +151,8 @@ class EngineProcess:
         """End it now: it has nothing to save."""
         if self._process.returncode is None:
             # Not Process.kill(): it may reap a child that has just ended, whose status asyncio then never learns.
-            with contextlib.suppress(ProcessLookupError):
+            # macOS refuses the signal (PermissionError) to a child that has ended and is not reaped yet.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.shield(self.ended())
 
