@@ -59,6 +59,14 @@ def test_heads_are_counted_layer_by_layer_and_recurrent_layers_keep_a_state(tmp_
     assert found.quantization == "Q4_K_M"
 
 
+def test_counts_that_are_no_counts_are_passed_over(tmp_path: Path) -> None:
+    """Whatever a file says, looking at it ends in facts or in one sentence."""
+    heads = {"llama.attention.head_count": U32(value=4), "llama.attention.key_length": U32(value=32)}
+    counts = {"llama.attention.head_count_kv": [float("inf"), float("nan"), 2.0]}
+    path = _file(tmp_path, **{"llama.block_count": U32(value=3), **heads, **counts})
+    assert read_gguf(path).kv_bytes_per_token == 0
+
+
 @pytest.mark.parametrize("bytes_kept", [1, 3])
 def test_a_few_bytes_are_no_gguf_file(tiny: Path, bytes_kept: int) -> None:
     """Also when they are the right ones."""

@@ -149,7 +149,7 @@ def _kv_bytes_per_token(header: Header, architecture: str, layers: int) -> int:
     value = header.number(f"{architecture}.attention.value_length", head_length)
     keyed = header.values.get(f"{architecture}.attention.head_count_kv", heads)
     if isinstance(keyed, list):
-        all_heads = sum(int(count) for count in keyed if count > 0)
+        all_heads = sum(count for count in keyed if isinstance(count, int) and count > 0)
     else:
         all_heads = layers * (keyed if isinstance(keyed, int) and keyed >= 0 else head_count)
     return all_heads * (key + value) * _FLOAT16_BYTES

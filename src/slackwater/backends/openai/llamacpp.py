@@ -38,7 +38,7 @@ from slackwater.backends.refusals import broken
 from slackwater.domain.errors import AttemptFailedError, InvalidRequestError, WireError
 
 REMEMBERED_MAX = 256
-"""Schemas and openings that are not asked about again."""
+"""Schemas, openings and models (a client may name any) that are not asked about again."""
 _TEMPLATE_FIELDS = ("messages", "tools", "chat_template_kwargs")
 _NOT_JSON = "!"
 """No JSON begins with it."""
@@ -237,7 +237,7 @@ class LlamaCpp:
     async def _not_json(self, upstream: str, *, model: str) -> list[list[float]]:
         if upstream not in self._biases:
             *_, token = await self._tokens(upstream, _NOT_JSON, model=model)
-            self._biases[upstream] = [[token, _CERTAIN]]
+            _remember(self._biases, upstream, [[token, _CERTAIN]])
         return self._biases[upstream]
 
     async def _length(self, upstream: str, opening: str, *, model: str) -> int:
@@ -280,7 +280,7 @@ class LlamaCpp:
                 called = await self._prompt(asked | {"messages": list(PROBE_TURNS)}, model=upstream)
             except (AttemptFailedError, WireError):
                 return Template()
-            self._templates[upstream] = template_of(unanswered, called)
+            _remember(self._templates, upstream, template_of(unanswered, called))
         if not self._templates[upstream].tools:
             message = "tools: the chat template of this model knows no tools"
             raise InvalidRequestError(message)
