@@ -3,10 +3,10 @@
 Somebody waits for the answer, so nothing is retried here: the client's SDK does that, and is told when.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from slackwater.domain.batch import Terms
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError, WireError
@@ -79,8 +79,10 @@ class Interactive:
             async with (
                 self._passing(route, FIRST_TOKEN_SECONDS) as (backend, first_token),
                 self._filled(checked, caller, route, backend) as filled,
+                # When the client leaves, the backend's slot is free before ours is given to the next one.
+                aclosing(_generator(backend.stream(_call(checked, caller, route, filled)))) as said,
             ):
-                async for event in filled.events(backend.stream(_call(checked, caller, route, filled))):
+                async for event in filled.events(said):
                     if event["type"] not in _BEFORE_FIRST_TOKEN:
                         first_token()
                     yield _named(event, checked.model, usage)
@@ -152,6 +154,10 @@ class Interactive:
     async def _charge(self, message: dict[str, Any], checked: Checked, caller: Caller, route: Route) -> None:
         charge = meter(message, model=checked.model, route=route, tier="standard")
         await self._ledger.charge(caller.workspace_id, "standard", charge, self._clock.now())
+
+
+def _generator(events: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
+    return cast("AsyncGenerator[dict[str, Any], None]", events)  # every Backend's stream is one
 
 
 def _call(checked: Checked, caller: Caller, route: Route, filled: Filled) -> Call:

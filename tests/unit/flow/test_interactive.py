@@ -1,7 +1,7 @@
 """Synchronous calls: same gate, first in line, told at once what is wrong, and metered like everything else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
@@ -24,7 +24,6 @@ from slackwater.domain.pricing import Price, ServiceTier
 from slackwater.domain.result import Charge
 from slackwater.flow.gate import AWAY_FAILURES, Gate
 from slackwater.flow.interactive import Caller, Interactive
-from slackwater.flow.material import Material
 from slackwater.ports import Call
 from support.worker import message
 
@@ -57,6 +56,7 @@ class Backend:
         self.failure = failure
         self.count = count
         self.calls: list[Call] = []
+        self.at_the_end: Callable[[], None] = lambda: None
 
     async def infer(self, call: Call) -> dict[str, Any]:
         self.calls.append(call)
@@ -69,10 +69,13 @@ class Backend:
         if self.failure is not None:
             raise self.failure
         start = {**message(), "content": [], "usage": {"input_tokens": 10, "output_tokens": 1}, "model": "upstream"}
-        yield {"type": "message_start", "message": start}
-        yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}}
-        yield {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
-        yield {"type": "message_stop"}
+        try:
+            yield {"type": "message_start", "message": start}
+            yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}}
+            yield {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
+            yield {"type": "message_stop"}
+        finally:
+            self.at_the_end()
 
     async def count_tokens(self, call: Call) -> int | None:
         self.calls.append(call)
@@ -97,7 +100,7 @@ class Desk:
             routes=routes,
             backends={"b": self.backend},
             gates={"b": self.gate},
-            material=cast("Material", None),  # nobody here sends any
+            material=cast("Any", None),  # nobody here sends any
             ledger=self.ledger,
             clock=clock,
         )
@@ -221,6 +224,17 @@ async def test_tokens_are_counted_by_the_backend_or_estimated_and_said_so(
     """Contract §7.2: the backend's own count where it has one, else a marked estimate."""
     body = b'{"model":"claude","messages":[{"role":"user","content":"hi"}]}'
     assert await Desk(count=count).step.count_tokens(body, CALLER) == expected
+
+
+async def test_a_stream_that_is_left_is_closed_at_the_backend_before_its_place_is_given_away() -> None:
+    """Else the next call would find the backend's own slot still taken."""
+    desk, in_flight = Desk(), []
+    desk.backend.at_the_end = lambda: in_flight.append(desk.gate.in_flight)
+    stream = desk.step.stream(desk.step.check(BODY, CALLER), CALLER)
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert in_flight == [1]
+    assert desk.gate.in_flight == 0
 
 
 async def test_until_a_stream_s_first_token_no_batch_request_is_started_in_a_slot() -> None:
