@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from slackwater.clock import SystemClock
 from slackwater.config import Settings, load
 from slackwater.domain.ids import IdSource
+from slackwater.main import connections as connections_module
 from slackwater.main.connections import open_connections
 from support.gguf import tiny_model
 
@@ -69,3 +70,14 @@ async def test_a_model_that_cannot_be_used_does_not_stop_a_server(tmp_path: Path
     (entry,) = logged
     assert (entry["backend"], entry["log_level"]) == ("a", "error")
     assert "a.gguf" in entry["error"]
+
+
+async def test_a_machine_without_the_engine_says_so_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, when the server starts, and not only to clients at every call."""
+    monkeypatch.setattr(connections_module, "why_not", lambda: "The engine is not installed.")
+    tiny_model(tmp_path / "a.gguf")
+    local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\n'
+    with capture_logs() as logged:
+        async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)):
+            pass
+    assert [entry["error"] for entry in logged] == ["The engine is not installed."]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from slackwater.backends import AnthropicBackend, OpenAIBackend, options_for
-from slackwater.backends.llamacpp import Engine, LocalEngines, LocalModel
+from slackwater.backends.llamacpp import Engine, LocalEngines, LocalModel, why_not
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
 from slackwater.backends.llamacpp.fitting import INTERACTIVE_SLOTS
 from slackwater.backends.simulated import SimulatedBackend, SimulatedOptions
@@ -59,6 +59,8 @@ async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource
             for one in settings.backends
             if isinstance(one, LlamaCppBackendSettings)
         }
+        if engines and (reason := why_not()) is not None:
+            _log.error("no local model can run here", error=reason)
         for engine in engines.values():
             if engine.refusal is not None:
                 _log.error("a local model cannot be used", backend=engine.name, error=engine.refusal)
