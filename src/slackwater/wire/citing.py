@@ -28,6 +28,10 @@ QUOTE_CHARACTERS_MAX = 4_000
 QUOTE_CHARACTERS_MIN = 2
 QUOTES_MAX = 200
 """So many quotes of one answer are looked for; each look may go over megabytes."""
+STEPS_MAX = 1_000_000
+"""So many words are compared for one quote and document: in a text of one word over and over it begins everywhere."""
+HEAD_WORDS = 4
+"""A quote is looked for by its first words."""
 LONG_CHARACTERS = 200_000
 BETWEEN_PARTS = "\n"
 
@@ -44,6 +48,31 @@ def instructed(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "system": [*before, {"type": "text", "text": INSTRUCTION}]}
 
 
+class Quote:
+    """Words to look for, whatever white space is between them."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._head, self._whole = _spaced(words[:HEAD_WORDS]), _spaced(words)
+        self._places_max = max(1, STEPS_MAX // len(words))
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return where they stand; None also where there are too many places at which they may begin."""
+        at = 0
+        for _ in range(self._places_max):
+            begun = self._head.search(text, at)
+            if begun is None:
+                return None
+            found = self._whole.match(text, begun.start())
+            if found is not None:
+                return found
+            at = begun.start() + 1
+        return None
+
+
+def _spaced(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(r"\s+".join(map(re.escape, words)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Citable:
     """A document or search result whose words may be quoted."""
@@ -58,7 +87,7 @@ class Citable:
     source: str = ""
     """What a search result says about where it comes from."""
 
-    def location(self, quote: re.Pattern[str]) -> dict[str, Any] | None:
+    def location(self, quote: Quote) -> dict[str, Any] | None:
         """Return where the quote stands, as a citation; None when it stands nowhere here."""
         text = self.parts[0] if len(self.parts) == 1 else BETWEEN_PARTS.join(self.parts)
         match = quote.search(text)
@@ -101,8 +130,8 @@ class Citing:
         words = quote.split()
         if sum(map(len, words)) < QUOTE_CHARACTERS_MIN:
             return None
-        pattern = re.compile(r"\s+".join(map(re.escape, words)))
-        found = (source.location(pattern) for source in self.sources)
+        wanted = Quote(words)
+        found = (source.location(wanted) for source in self.sources)
         return next((location for location in found if location is not None), None)
 
     def cited(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Citations from quotes between tags: found verbatim or left out, the tags gone, in streams as in whole answers."""
 
+import time
 from typing import Any
 
 import pytest
@@ -163,3 +164,15 @@ def test_a_backend_s_own_citations_get_the_ids_of_the_files() -> None:
     (event,) = naming.stream().feed(delta)
     assert event["delta"]["citation"] == named[0]
     assert naming.feed({"type": "message_stop"}) == [{"type": "message_stop"}]
+
+
+def test_a_text_of_one_word_over_and_over_does_not_take_for_ever() -> None:
+    """C7: the quote begins at each of them and ends at none; what is really there is found all the same."""
+    endless = Citing(sources=(Citable(kind="char_location", index=0, title=None, parts=("ha " * 400_000 + "ho",)),))
+    started = time.process_time()
+    assert endless.find("ha " * 1_000 + "hi") is None
+    found = endless.find("ha " * 1_000)
+    assert time.process_time() - started < 2
+    assert found is not None
+    assert (found["start_char_index"], found["end_char_index"]) == (0, 2_999)
+    assert endless.find("ha ho") is not None
