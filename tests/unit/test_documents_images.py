@@ -2,6 +2,7 @@
 
 import io
 import struct
+from base64 import b64encode
 from typing import Final
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slackwater.documents import look_at_image, read_text, sniff
-from slackwater.domain.document import DocumentError, ImageFacts
+from slackwater.clock import SystemClock
+from slackwater.documents import Documents, look_at_image, read_text, sniff
+from slackwater.documents.sources import Sources
+from slackwater.domain.document import IMAGE_BYTES_MAX, DocumentError, ImageFacts
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -191,3 +194,19 @@ def test_any_bytes_are_a_text_or_an_error(data: bytes, charset: str | None) -> N
     except DocumentError:
         return
     assert "\0" not in text
+
+
+@pytest.mark.parametrize(("size", "fits"), [(IMAGE_BYTES_MAX - 1, True), (IMAGE_BYTES_MAX, True), (10_485_761, False)])
+async def test_an_encoded_image_may_have_ten_mebibytes_to_the_byte(size: int, *, fits: bool) -> None:
+    """Contract §12; what pads the base64 does not count."""
+    sources = Sources(documents=Documents(clock=SystemClock()), clock=SystemClock())
+    data = b64encode(png_header(9, 9).ljust(size, b"x")).decode()
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    try:
+        if fits:
+            await sources.look(source, 8_000)
+        else:
+            with pytest.raises(DocumentError, match="exceeds 10 MB: 10485761 bytes > 10485760 bytes"):
+                await sources.look(source, 8_000)
+    finally:
+        await sources.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from slackwater.documents.shelf import Shelf
+from slackwater.documents.shelf import FAILURE_SECONDS, Shelf
 from slackwater.domain.document import DocumentError
 from support.api import ManualClock
 
@@ -70,6 +70,17 @@ async def test_what_nobody_waits_for_any_more_is_given_up_and_made_anew_for_the_
     assert make.canceled == 1
     make.go.set()
     assert await shelf.get("k", make) is make.outcome
+
+
+async def test_a_document_that_could_not_be_read_is_tried_again_after_a_while() -> None:
+    """A busy machine may have been the reason, and what is kept without an end would outlive it."""
+    clock = ManualClock()
+    shelf, broken = Shelf(clock=clock), Maker(DocumentError("Reading the PDF takes longer than 10 seconds"))
+    for made, later in ((1, FAILURE_SECONDS - 1), (1, 2), (2, 0)):
+        with pytest.raises(DocumentError):
+            await shelf.get("slow", broken)
+        assert broken.made == made
+        clock.advance(later)
 
 
 async def test_what_was_used_longest_ago_goes_first_and_the_last_one_stays_whatever_its_size() -> None:

@@ -27,6 +27,8 @@ ROOM_BYTES_MAX: Final = 96 * 2**20
 ENTRIES_MAX: Final = 10_000
 FAILURE_BYTES: Final = 1_024
 """What an error that is remembered counts as."""
+FAILURE_SECONDS: Final = 600.0
+"""How long at most an error is: a busy machine may have been the reason."""
 
 
 @dataclass(slots=True)
@@ -127,7 +129,7 @@ class Shelf:
         try:
             made = await make()
         except DocumentError as error:
-            self._keep(key, error, FAILURE_BYTES, keep_seconds)
+            self._keep(key, error, FAILURE_BYTES, min(keep_seconds, FAILURE_SECONDS))
             raise
         self._keep(key, made, made.size_bytes, keep_seconds)
         return made
