@@ -120,8 +120,11 @@ async def test_a_model_with_a_projector_takes_images(local: Engines) -> None:
     assert refused == "the projector of tiny does not exist."
 
 
-async def test_the_child_has_nothing_of_ours_but_its_pipes(local: Engines) -> None:
-    """No socket is inherited, a Ctrl-C in the terminal reaches it through us only, its key is in no command line."""
+async def test_the_child_has_nothing_of_ours_but_its_pipes(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket and no secret is inherited, a Ctrl-C reaches it through us only, its key is in no command line."""
+    for name in ("SLACKWATER_PEPPER", "SLACKWATER_API_KEY", "GPU0_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "secret-of-ours")
+    monkeypatch.setenv("LLAMA_SETTING", "kept")
     listening = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     ours = os.fstat(listening.sockets[0].fileno()).st_ino
     os.set_inheritable(listening.sockets[0].fileno(), True)  # noqa: FBT003  # the worst case
@@ -131,6 +134,8 @@ async def test_the_child_has_nothing_of_ours_but_its_pipes(local: Engines) -> No
         assert f"socket:[{ours}]" not in _files(pid)
         assert os.getsid(pid) == pid
         assert running.api_key not in _started_with(pid)
+        assert "secret-of-ours" not in _started_with(pid)
+        assert "LLAMA_SETTING=kept" in _started_with(pid)
         os.kill(pid, signal.SIGINT)
         assert await _generate(running)
     listening.close()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -33,6 +34,8 @@ LOAD_BYTES_PER_SECOND: Final = 20 * 2**20
 ENVIRONMENT: Final[Mapping[str, str]] = {"GOMP_SPINCOUNT": "10000", "GGML_NO_BACKTRACE": "1"}
 """Threads of the engine that wait for each other give up their core soon: else one other busy process stops them all.
 And an engine that aborts ends at once, instead of starting a debugger first."""
+SECRET: Final = re.compile(r"SLACKWATER_.*|.*_(?:KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
+"""Variables that the child does not get: it reads files that strangers have made, and needs none of our secrets."""
 
 
 class StartFailedError(Exception):
@@ -92,7 +95,7 @@ class EngineProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(CHILD),
-                stdin=PIPE, stdout=PIPE, stderr=PIPE, env=os.environ | ENVIRONMENT, start_new_session=True,
+                stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment(), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise StartFailedError(causes.of_no_process(error)) from error
@@ -188,3 +191,7 @@ class EngineProcess:
         while piece := await stderr.read(LOG_BYTES):
             self._log += piece
             del self._log[:-LOG_BYTES]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not SECRET.fullmatch(name)} | dict(ENVIRONMENT)
