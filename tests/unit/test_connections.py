@@ -59,8 +59,11 @@ async def test_a_local_model_is_known_before_it_is_loaded(tmp_path: Path) -> Non
         assert (route.max_input_tokens, route.vision) == (1024, False)
 
 
-async def test_a_model_that_cannot_be_used_does_not_stop_a_server(tmp_path: Path) -> None:
+async def test_a_model_that_cannot_be_used_does_not_stop_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is said at the start; the file may be replaced while the server runs."""
+    monkeypatch.setattr(connections_module, "why_not", lambda: None)
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\n'
     with capture_logs() as logged:
