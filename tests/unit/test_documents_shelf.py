@@ -1,12 +1,16 @@
 """What was made is kept, once and within bounds; what is in flight has room, in order."""
 
 import asyncio
+import gc
+import weakref
 from dataclasses import dataclass
 
 import pytest
 
+from slackwater.documents import Documents
 from slackwater.documents.shelf import FAILURE_SECONDS, Shelf
-from slackwater.domain.document import DocumentError
+from slackwater.documents.sources import Sources
+from slackwater.domain.document import DocumentError, Form
 from support.api import ManualClock
 
 
@@ -81,6 +85,35 @@ async def test_a_document_that_could_not_be_read_is_tried_again_after_a_while() 
             await shelf.get("slow", broken)
         assert broken.made == made
         clock.advance(later)
+
+
+async def test_an_error_that_is_kept_keeps_nothing_of_what_failed() -> None:
+    """It counts as little: the bytes of a broken file must not hang on it."""
+    shelf = Shelf(clock=ManualClock())
+    held: list[weakref.ref[Thing]] = []
+
+    async def make() -> Thing:
+        thing = Thing(2**30)
+        held.append(weakref.ref(thing))
+        raise DocumentError(f"The PDF of {thing.size_bytes} bytes is broken")
+
+    for _ in range(2):
+        with pytest.raises(DocumentError, match="broken"):
+            await shelf.get("broken", make)
+    await settled()  # the loop's own handle of the wakeup goes
+    gc.collect()
+    assert [one() for one in held] == [None]
+
+
+async def test_nothing_is_kept_under_a_url_that_is_too_long() -> None:
+    """A URL may be as long as a request; what is kept is bounded by what it counts as."""
+    shelf, clock = Shelf(clock=ManualClock()), ManualClock()
+    sources = Sources(documents=Documents(clock=clock), clock=clock, shelf=shelf)
+    form = Form(kind="document", native=False, drawn=False)
+    with pytest.raises(DocumentError, match="longer than 2,048 characters"):
+        await sources.of_url("https://x/" + "y" * 2**20, form, "w")
+    assert shelf.kept_bytes == 0
+    await sources.close()
 
 
 async def test_what_was_used_longest_ago_goes_first_and_the_last_one_stays_whatever_its_size() -> None:

@@ -270,10 +270,15 @@ def _broken_gzip() -> DocumentError:
     return DocumentError("The URL's server sent broken gzip data")
 
 
-def _parsed(url: str) -> URL:
-    """Take a URL apart. Raises DocumentError for one that is not fetched at all."""
+def check_length(url: str) -> None:
+    """Raise DocumentError for a URL that is longer than any that is fetched."""
     if len(url) > URL_CHARACTERS_MAX:
         raise DocumentError(f"The URL is longer than {URL_CHARACTERS_MAX:,} characters")
+
+
+def _parsed(url: str) -> URL:
+    """Take a URL apart. Raises DocumentError for one that is not fetched at all."""
+    check_length(url)
     try:
         found = URL(url)
         host = (found.raw_host or "").rstrip(".")

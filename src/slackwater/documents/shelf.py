@@ -129,7 +129,7 @@ class Shelf:
         try:
             made = await make()
         except DocumentError as error:
-            self._keep(key, error, FAILURE_BYTES, min(keep_seconds, FAILURE_SECONDS))
+            self._keep(key, _again(error), FAILURE_BYTES, min(keep_seconds, FAILURE_SECONDS))
             raise
         self._keep(key, made, made.size_bytes, keep_seconds)
         return made
@@ -180,5 +180,5 @@ class Shelf:
 
 
 def _again(error: DocumentError) -> DocumentError:
-    """Return an error of its own for each request: a traceback must not tie one to the other."""
+    """Return an error of its own for each request, and to keep: a traceback ties it to what the failure had in hand."""
     return DocumentError(error.reason, error_code=error.error_code, details=error.details)

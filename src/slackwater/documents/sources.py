@@ -7,6 +7,7 @@ from hashlib import sha256
 from sys import getsizeof
 from typing import Any, Final
 
+from slackwater.documents.fetch import check_length
 from slackwater.documents.pool import Documents
 from slackwater.documents.shelf import Shelf
 from slackwater.domain.document import (
@@ -74,6 +75,7 @@ class Sources:
 
     async def of_url(self, url: str, form: Form, scope: Hashable) -> Ready:
         """Return what is at a URL as a source."""
+        check_length(url)  # before anything is remembered under it
 
         async def make() -> Ready:
             fetched = await self._documents.fetch(url)
