@@ -21,8 +21,8 @@ class Example:
     messages: tuple[Message, ...]
     """`system`, `user`, `assistant` (with `tool_calls` where it called) and `tool` messages; the last one asks."""
     answer: Message
-    """The assistant's message: `content`, or `tool_calls` as `[{"type": "function", "function": {"name", "arguments"}}]`
-    where `arguments` is a mapping."""
+    """The assistant's message: `content`, or `tool_calls`, which are `[{"type": "function", "function": {"name",
+    "arguments"}}]` where `arguments` is a mapping."""
     tools: tuple[Message, ...] = ()
     """`[{"type": "function", "function": {"name", "description", "parameters"}}]`."""
     check: Check = "exact"

@@ -1,0 +1,1 @@
+"""What the demo model is trained for, one job per module."""
