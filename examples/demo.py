@@ -44,6 +44,8 @@ price = {{ input = {INPUT_USD_PER_MTOK:.2f}, output = {OUTPUT_USD_PER_MTOK:.2f} 
 """
 FAILURES_SHOWN = 2
 """Of each job."""
+SAVES_NO_TIME = 0.8
+"""A batch that takes a larger share of the time than this did not save much of it."""
 screen = Screen()
 
 
@@ -240,13 +242,13 @@ def show_table(scores: list[Score]) -> None:
 
 def stream_one(client: Anthropic) -> None:
     """Show one answer as it comes."""
-    question = "Please count from 1 to 12."
+    question = "Count to 20, please."
     screen.say(f"[bold]you[/bold]    {question}")
     screen.write("model  ")
     started, first_at, pieces = time.monotonic(), 0.0, 0
     with client.messages.stream(
         model=DEMO_MODEL_ID,
-        max_tokens=64,
+        max_tokens=100,
         messages=[{"role": "user", "content": question}],
     ) as stream:
         for piece in stream.text_stream:
@@ -321,6 +323,11 @@ def compare(measured: tuple[Spent, int], batch: Spent) -> None:
         f"The batch took [green]{batch.seconds / alone.seconds:.0%} of the time[/green] at "
         f"[green]{batch.cost_usd / alone.cost_usd:.0%} of the cost[/green]."
     )
+    if batch.seconds > SAVES_NO_TIME * alone.seconds:
+        screen.say(
+            "Reading is most of this work, and one request keeps the few cores here busy: what is saved "
+            "is money. Time is saved where a backend works on many requests at once, or where they share long prompts."
+        )
 
 
 def yours() -> None:
