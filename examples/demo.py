@@ -224,7 +224,7 @@ def show_table(scores: list[Score]) -> None:
         )
         for score in scores
     ]
-    screen.table(("job", "right", "", "", "the commonest answer alone"), rows)
+    screen.table(("job", "right", "", "", "one guess for all"), rows)
     worst = min(scores, key=lambda score: score.share)
     confused = [
         f"{truth} → {_shortened(answer, 30)}" + f" ({count} times)" * (count > 1)
@@ -237,7 +237,7 @@ def show_table(scores: list[Score]) -> None:
         screen.say("Some that went wrong, word for word:")
     for name, text, answer in wrong:
         wrongly = escape(difference(text.truth, answer))
-        screen.say(f"  [red]{name}[/red]  {wrongly}: [dim]{_shortened(text.text, 70)}[/dim]")
+        screen.say(f"  [red]{name}[/red]  {wrongly}: [dim]{_shortened(text.text, 50)}[/dim]")
 
 
 def stream_one(client: Anthropic) -> None:
@@ -342,7 +342,7 @@ batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": {�
 
 # TypeScript
 const client = new Anthropic({ baseURL: "http://127.0.0.1:8321", apiKey: "slw_…" });
-const batch = await client.messages.batches.create({ requests: [{ custom_id: "a", params: {…} }] });
+await client.messages.batches.create({ requests: [{ custom_id: "a", params: {…} }] });
 
 # curl
 curl http://127.0.0.1:8321/v1/messages/batches -H "x-api-key: slw_…" \\
