@@ -77,6 +77,7 @@ def main() -> int:
         screen.say(f"\n[red]The demo could not go on: {escape(str(error))}[/red]")
         return 1
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be stopped
         screen.say("\nStopped; the server is gone and its data is removed.")
         return 130
     screen.save()

@@ -41,10 +41,11 @@ def test_interrupting_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(DEMO, env=clean_environment(TMPDIR=str(tmp_path)), stdout=subprocess.PIPE, text=True) as demo:
         try:
             assert demo.stdout is not None
-            for line in demo.stdout:
-                if "requests accepted" in line:
-                    demo.send_signal(signal.SIGINT)
+            next(line for line in demo.stdout if "requests accepted" in line)
+            demo.send_signal(signal.SIGINT)
+            said = demo.stdout.read()
             assert demo.wait(SECONDS) == 128 + signal.SIGINT
+            assert said.splitlines()[-1].startswith("Stopped")
         finally:
             demo.kill()
     assert not list(tmp_path.iterdir())
