@@ -146,8 +146,9 @@ def gather(size: Size) -> list[Job]:
     if not todo:
         raise DemoError("this machine has none of the texts that the demo asks about, not even Python's own")
     screen.say(" · ".join(f"[bold]{count}[/bold] from {source}" for source, count in found.sources().items()))
-    for name in {"language", "kind", "record"} - {job.name for job in todo}:
-        screen.say(f"[yellow]No texts here for the job “{name}”; it is left out.[/yellow]")
+    missing = ", ".join(found.missing())
+    if missing:
+        screen.say(f"[yellow]This machine has none of these, so nothing is asked about them: {missing}[/yellow]")
     screen.say()
     screen.table(
         ("job", "texts", "asked"), [(job.name, str(len(job.texts)), _shortened(job.question, 70)) for job in todo]

@@ -46,7 +46,7 @@ LANGUAGES = {
 }
 _WITHOUT_SPACES = {"Japanese", "Korean", "Chinese"}
 RECORD_FIELDS = {"name": "Package", "version": "Version", "section": "Section"}
-METADATA_FIELDS = {"name": "Name", "version": "Version", "summary": "Summary"}
+METADATA_FIELDS = {"name": "Name", "version": "Version"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,12 @@ class Collection:
     languages: list[Text] = field(default_factory=list)
     kinds: list[Text] = field(default_factory=list)
     records: list[Text] = field(default_factory=list)
+
+    def missing(self) -> list[str]:
+        """Name what this machine has no texts for."""
+        there = {str(text.truth) for text in (*self.languages, *self.kinds)}
+        labels = (*LANGUAGES.values(), *KINDS) if self.languages else ("translations", *KINDS)
+        return [label for label in labels if label not in there] + ["package records"] * (not self.records)
 
     def sources(self) -> dict[str, int]:
         """Count the texts by source, the largest first."""
