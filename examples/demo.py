@@ -56,7 +56,7 @@ class Size:
     per_language: int = 12
     per_kind: int = 24
     records: int = 120
-    one_by_one: int = 40
+    one_by_one: int = 60
 
 
 SHORT = Size(per_language=2, per_kind=3, records=8, one_by_one=8)
@@ -296,7 +296,8 @@ def use_a_tool(client: Anthropic) -> None:
 def one_by_one(client: Anthropic, todo: list[Job], count: int) -> tuple[Spent, int]:
     """Send an even sample of the requests as code that waits for each answer does; return what it took, of how many."""
     requests = [job.params(text, DEMO_MODEL_ID) for _, job, text in named(todo)]
-    sample = requests[:: max(1, len(requests) // count)][:count]
+    count = min(count, len(requests))
+    sample = [requests[int((place + 0.5) * len(requests) / count)] for place in range(count)]
     started, messages = time.monotonic(), []
     with screen.progress(len(sample)) as advance:
         for number, params in enumerate(sample, 1):
