@@ -199,7 +199,7 @@ async def until_somebody_waits(store: Store) -> None:
 async def test_a_cancel_waits_for_leases_that_are_being_granted(store: Store) -> None:
     """C1: a lease that saw the batch running is committed before the cancel is answered, never after."""
     batch = await sealed(store, (1,))
-    pause = Pause(store, "UPDATE shards")
+    pause = Pause(store, "WITH")  # the free shards, which the statement then takes
     lease = asyncio.create_task(leased(store, batch))
     await pause.reached.wait()
     cancel = asyncio.create_task(store.cancel(MINE, batch.id, NOW))

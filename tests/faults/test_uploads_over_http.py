@@ -88,9 +88,9 @@ def test_a_server_killed_right_after_its_answer_has_the_whole_file(tmp_path: Pat
         connection = begin(server, len(data))
         connection.send(data + TAIL)
         response = connection.getresponse()
+        made = json.loads(response.read())
         server.process.kill()
         assert response.status == http.HTTPStatus.OK
-        made = json.loads(response.read())
         server.process.wait()
     with running(tmp_path) as server:
         assert json.loads(server.call("GET", f"/v1/files/{made['id']}")) == made

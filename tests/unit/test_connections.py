@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from slackwater.clock import SystemClock
@@ -66,6 +67,7 @@ async def test_a_model_that_cannot_be_used_does_not_stop_a_server(
     monkeypatch.setattr(connections_module, "why_not", lambda: None)
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\n'
+    monkeypatch.setattr(connections_module, "_log", structlog.get_logger())  # one that no other test has set up
     with capture_logs() as logged:
         async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)) as connections:
             assert connections.gates["a"].limit == 1
@@ -80,6 +82,7 @@ async def test_a_machine_without_the_engine_says_so_in_the_log(tmp_path: Path, m
     monkeypatch.setattr(connections_module, "why_not", lambda: "The engine is not installed.")
     tiny_model(tmp_path / "a.gguf")
     local = '[[backends]]\nname = "a"\nprotocol = "llamacpp"\nmodel = "a.gguf"\n'
+    monkeypatch.setattr(connections_module, "_log", structlog.get_logger())  # one that no other test has set up
     with capture_logs() as logged:
         async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)):
             pass

@@ -243,8 +243,8 @@ async def test_the_process_gets_none_of_our_secrets(documents: Documents, monkey
     assert b"secret" not in (directory / "environ").read_bytes()
     assert (directory / "oom_score_adj").read_text("ascii").strip() == "500"
     assert "Max core file size        0" in (directory / "limits").read_text("ascii")
-    opened = sorted(str(link.readlink()).split(":")[0] for link in (directory / "fd").iterdir())
-    assert opened == ["/dev/null", "pipe", "pipe", "socket"]
+    opened = {str(link.readlink()).split(":")[0] for link in (directory / "fd").iterdir()}
+    assert opened <= {"/dev/null", "/memfd", "pipe", "socket"}  # the document itself may not be let go of yet
 
 
 async def test_without_a_fetcher_no_url_is_fetched(documents: Documents) -> None:

@@ -3,7 +3,7 @@
 Three steps, cheapest first: decode, shape, rules. One failure, the first, is reported.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -38,7 +38,7 @@ class Checked:
     """Output tokens at most, ≥ 0; 0 pre-warms a cache (synchronous only), and is what token counting gets."""
     stream: bool
     """Whether server-sent events were asked for; never in a batch."""
-    material: bool = False
+    material: bool = field(default=False, compare=False)
     """Whether it has blocks that carry more than words (`wire.carriers`)."""
 
 
