@@ -1,12 +1,20 @@
 """A glance at `params` that costs no validation: the model, and where its prompt begins like another's."""
 
+import re
+from itertools import islice
+
 import msgspec
 
 MODEL_LENGTH_MAX = 256
 _MESSAGE_CUTS_BYTES = (1_024, 4_096, 16_384, 65_536)
 CUT_BYTES_MIN = 1_024
 """Starts shorter than this are worth no cut: no cache keeps them, and looking at them costs every small request."""
-
+FILE_BYTES = 4_096
+"""What a file counts for in the length of a prompt that names it: it is not here, and rarely shorter than that."""
+_FILES_MAX = 8
+"""Looked at in one prompt: each of them is one more cut."""
+_NAMES_FILE = b'"file_id"'
+_FILE = re.compile(rb'"file_id"\s*:\s*"[^"]*"')
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -27,7 +35,10 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
 
     model: str
     cuts: tuple[tuple[int, int], ...]
-    """(bytes from the prompt's start, hash of those bytes), growing; equal starts have equal hashes in one process."""
+    """(bytes from the prompt's start, hash of those bytes), growing; equal starts have equal hashes in one process.
+
+    A file that is named by its id counts `FILE_BYTES`.
+    """
 
 
 def glance(params: msgspec.Raw) -> Prompt | None:
@@ -53,12 +64,19 @@ def _cuts(seen: _Glance) -> list[tuple[int, int]]:
                     cuts.append((length + len(first), hash(first)))
                 cuts.append((length + len(view), hash(bytes(view))))
             length += len(view)
-    messages = memoryview(seen.messages)
-    for size in _MESSAGE_CUTS_BYTES:
-        if size > len(messages):
-            break
-        cuts.append((length + size, hash(bytes(messages[:size]))))
+    cuts += _message_cuts(bytes(memoryview(seen.messages)[: _MESSAGE_CUTS_BYTES[-1]]), length)
     return cuts
+
+
+def _message_cuts(start: bytes, length: int) -> list[tuple[int, int]]:
+    """Cut the start of the messages at some sizes, and behind files, which stand for more than their ids show."""
+    files: list[int] = []
+    if _NAMES_FILE in start:
+        files = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
+    places = sorted({*files, *(size for size in _MESSAGE_CUTS_BYTES if size <= len(start))})
+    return [
+        (length + place + FILE_BYTES * sum(file <= place for file in files), hash(start[:place])) for place in places
+    ]
 
 
 def _first_block(view: memoryview) -> bytes | None:

@@ -59,6 +59,59 @@ def test_a_short_start_makes_a_group_only_where_no_long_one_is_shared() -> None:
     assert {place.group for place in plan([prompt(system="s" * 900)] * 3)} == {0}
 
 
+def about(file_id: str, question: str, *, first: str | None = None) -> Prompt | None:
+    """Ask about a file, in the manner of the Files API; `first` is said before it."""
+    document = {"type": "document", "source": {"type": "file", "file_id": file_id}}
+    said = [{"type": "text", "text": text} for text in (first, question) if text is not None]
+    return prompt(messages=[{"role": "user", "content": [*said[:-1], document, said[-1]]}])
+
+
+def test_questions_about_the_same_file_are_a_group_though_its_id_is_short() -> None:
+    """Upload once, ask many: what the id stands for is the long start that these prompts share."""
+    places = plan([about(file, question) for question in ("Who?", "When?", "How much?") for file in ("a", "b")])
+    assert [place.index for place in places] == [0, 2, 4, 1, 3, 5]
+    first, second = places[0].group, places[3].group
+    assert [place.group for place in places] == [first] * 3 + [second] * 3
+    assert first != second
+    assert min(first, second) > 0, "worth waiting for"
+
+
+def test_files_after_different_beginnings_share_nothing() -> None:
+    """A cache holds prompts from their start on, not files."""
+    assert {place.group for place in plan([about("a", "Well?", first=text) for text in ("One.", "Two.")])} == {0}
+    assert {place.group for place in plan([about("a", "Well?"), about("b", "Well?")])} == {0}
+
+
+def test_a_second_file_divides_those_who_share_the_first() -> None:
+    """The deepest start that two requests share is their group; further files count further."""
+
+    def both(*files: str) -> Prompt | None:
+        documents = [{"type": "document", "source": {"type": "file", "file_id": file}} for file in files]
+        return prompt(messages=[{"role": "user", "content": [*documents, {"type": "text", "text": "Compare."}]}])
+
+    groups = [place.group for place in plan([both("a", "b"), both("a", "c"), both("a", "b"), both("a", "c")])]
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+    assert all(groups)
+
+
+@given(st.integers(0, 40), st.integers(0, 3_000))
+def test_the_places_where_a_prompt_is_cut_only_grow(files: int, between: int) -> None:
+    """However files and text take turns, and however many files there are, of which the first few count."""
+    content = [
+        block
+        for number in range(files)
+        for block in (
+            {"type": "document", "source": {"type": "file", "file_id": str(number)}},
+            {"type": "text", "text": "t" * between},
+        )
+    ]
+    seen = prompt(messages=[{"role": "user", "content": content}])
+    assert seen is not None
+    lengths = [length for length, _ in seen.cuts]
+    assert lengths == sorted(set(lengths))
+    assert bool(lengths) == bool(files), "the text alone begins behind the first file"
+
+
 def test_a_batch_without_shared_prefixes_keeps_its_order() -> None:
     """Reordering needs a reason."""
     prompts = [prompt(system=f"You are number {number}." * 300) for number in range(50)]
