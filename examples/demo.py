@@ -20,12 +20,13 @@ from types import FrameType
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo, available_timezones
 
+import yours
 from anthropic import Anthropic, AnthropicError
-from anthropic.types import Message
-from jobs import Job, Score, difference, jobs
+from document import ask_about_the_license
+from jobs import Job, Score, difference, jobs, text_of
 from local_server import KEY, DemoError, LocalServer, serving
 from rich.markup import escape
-from screen import Screen, bar
+from screen import Screen, bar, shortened
 from spent import INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK, Spent, of_batch, of_messages
 from texts import Places, Text, collect
 
@@ -113,13 +114,15 @@ def show(folder: Path, size: Size) -> None:
         batch_id, batch = run_batch(client, server, todo)
         screen.step("Results, counted against what is known")
         show_scores(client, batch_id, todo)
+        screen.step("Upload once, ask many: a PDF, by its id")
+        ask_about_the_license(client, DEMO_MODEL_ID, screen)
         screen.step("Synchronous calls go first: a stream, and a tool")
         stream_one(client)
         use_a_tool(client)
         screen.step("The same requests in real time, one by one")
         compare(one_by_one(client, todo, size.one_by_one), batch)
         screen.step("Yours")
-        yours()
+        screen.quote(yours.ALL)
     seconds = time.monotonic() - started
     screen.say(f"\nDone in {seconds:.0f} s. The data was in {folder}; the server is gone, and so is the folder.")
 
@@ -151,7 +154,7 @@ def gather(size: Size) -> list[Job]:
         screen.say(f"[yellow]This machine has none of these, so nothing is asked about them: {missing}[/yellow]")
     screen.say()
     screen.table(
-        ("job", "texts", "asked"), [(job.name, str(len(job.texts)), _shortened(job.question, 70)) for job in todo]
+        ("job", "texts", "asked"), [(job.name, str(len(job.texts)), shortened(job.question, 70)) for job in todo]
     )
     return todo
 
@@ -229,7 +232,7 @@ def show_table(scores: list[Score]) -> None:
     screen.table(("job", "right", "", "", "one guess for all"), rows)
     worst = min(scores, key=lambda score: score.share)
     confused = [
-        f"{truth} → {_shortened(answer, 30)}" + f" ({count} times)" * (count > 1)
+        f"{truth} → {escape(shortened(answer, 30))}" + f" ({count} times)" * (count > 1)
         for truth, answer, count in worst.confusions()[:3]
     ]
     if confused:
@@ -239,7 +242,7 @@ def show_table(scores: list[Score]) -> None:
         screen.say("Some that went wrong, word for word:")
     for name, text, answer in wrong:
         wrongly = escape(difference(text.truth, answer))
-        screen.say(f"  [red]{name}[/red]  {wrongly}: [dim]{_shortened(text.text, 50)}[/dim]")
+        screen.say(f"  [red]{name}[/red]  {wrongly}: [dim]{escape(shortened(text.text, 50))}[/dim]")
 
 
 def stream_one(client: Anthropic) -> None:
@@ -331,45 +334,6 @@ def compare(measured: tuple[Spent, int], batch: Spent) -> None:
             "Reading is most of this work, and one request keeps the few cores here busy: what is saved "
             "is money. Time is saved where a backend works on many requests at once, or where they share long prompts."
         )
-
-
-def yours() -> None:
-    """Say what to type to use it."""
-    screen.quote(
-        """\
-make serve                         # http://127.0.0.1:8321; the first start prints a key
-
-# Python
-client = Anthropic(base_url="http://127.0.0.1:8321", api_key="slw_…")
-batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": {…}}])
-
-# TypeScript
-const client = new Anthropic({ baseURL: "http://127.0.0.1:8321", apiKey: "slw_…" });
-await client.messages.batches.create({ requests: [{ custom_id: "a", params: {…} }] });
-
-# curl
-curl http://127.0.0.1:8321/v1/messages/batches -H "x-api-key: slw_…" \\
-  -H "anthropic-version: 2023-06-01" -H "content-type: application/json" \\
-  -d '{"requests": [{"custom_id": "a", "params": {…}}]}'
-
-# A real model: what lies or runs on this machine, what of it fits, and how to use it
-slackwater doctor
-slackwater models add model.gguf   # a file; slackwater runs it. Or a server, in slackwater.toml:
-[[backends]]
-name = "gpu0"
-protocol = "openai"                # vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted APIs
-url = "http://127.0.0.1:8000\""""
-    )
-
-
-def text_of(message: Message) -> str:
-    """Return the words of an answer."""
-    return "".join(block.text for block in message.content if block.type == "text")
-
-
-def _shortened(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return escape(line if len(line) <= length else line[: length - 1] + "…")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anthropic.types import Message
 from texts import KINDS, LANGUAGES, Collection, Text
 
 SORT = "You sort texts. Reply with one word."
 SHOWN_MAX = 50
 EXTRACT = "You extract fields. Reply with JSON only."
+ASK_LANGUAGE = f"Which language is this text written in? Answer with one of: {', '.join(LANGUAGES.values())}."
+ASK_KIND = f"What kind of text is this? Answer with one of: {', '.join(KINDS)}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +53,9 @@ class Score:
     """What was answered instead of the truth."""
 
     def add(self, text: Text, answer: str) -> None:
-        """Judge one answer: exactly the label, or exactly the fields."""
+        """Count one answer."""
         self.total += 1
-        if _value(answer, text.truth) == text.truth:
+        if is_right(answer, text.truth):
             self.right += 1
         else:
             self.wrong.append((text, answer))
@@ -81,6 +84,26 @@ class Score:
                 (name, str(fields.get(name))) for name, value in text.truth.items() if fields.get(name) != value
             )
         return [(truth, answer, count) for (truth, answer), count in seen.most_common()]
+
+
+def text_of(message: Message) -> str:
+    """Return the words of an answer."""
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def is_right(answer: str, truth: str | Mapping[str, str]) -> bool:
+    """Judge an answer: exactly the label, or exactly the fields."""
+    return _value(answer, truth) == truth
+
+
+def fields_schema(names: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": list(names),
+        "additionalProperties": False,
+    }
 
 
 def _value(answer: str, truth: object) -> object:
@@ -119,16 +142,14 @@ def jobs(found: Collection) -> list[Job]:
             name="language",
             title="which of 16 languages",
             system=SORT,
-            question="Which language is this text written in? Answer with one of: "
-            + ", ".join(LANGUAGES.values())
-            + ".",
+            question=ASK_LANGUAGE,
             texts=found.languages,
         ),
         Job(
             name="kind",
             title="which of 8 kinds of text",
             system=SORT,
-            question="What kind of text is this? Answer with one of: " + ", ".join(KINDS) + ".",
+            question=ASK_KIND,
             texts=found.kinds,
         ),
     ]
@@ -142,12 +163,7 @@ def jobs(found: Collection) -> list[Job]:
                 system=EXTRACT,
                 question=f"Extract the fields {listed} from this package record as JSON.",
                 texts=found.records,
-                schema={
-                    "type": "object",
-                    "properties": {name: {"type": "string"} for name in names},
-                    "required": names,
-                    "additionalProperties": False,
-                },
+                schema=fields_schema(names),
             )
         )
     return [job for job in all_jobs if job.texts]

@@ -55,8 +55,9 @@ class Screen:
         self._print(markup)
 
     def quote(self, text: str) -> None:
-        """Print something as it is, indented."""
-        self._print("\n".join(f"  {line}" for line in escape(text).splitlines()))
+        """Print something as it is, indented; its lines stay whole, so that they can be copied."""
+        lines = "\n".join(f"  {line}".rstrip() for line in escape(text).splitlines())
+        self._console.print(lines, soft_wrap=not RECORD)
 
     def write(self, piece: str) -> None:
         """Print a piece of a line as soon as it comes."""
@@ -109,6 +110,12 @@ class Screen:
             picture = self._console.export_svg(title="make demo")
             # The fonts it would fetch from elsewhere go; every reader has a monospaced one.
             Path(RECORD).write_text(re.sub(r"@font-face {.*?}", "", picture, flags=re.DOTALL), encoding="utf-8")
+
+
+def shortened(text: str, length: int) -> str:
+    """Return the beginning of a text as one line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:

@@ -14,7 +14,7 @@ SECONDS = 120
 
 
 def test_the_demo_shows_every_part_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Every request succeeds and is scored; a stream, a tool and a comparison follow; the last line says so."""
+    """Every request succeeds and is scored; a PDF, a stream, a tool and a comparison follow; the last line says so."""
     done = subprocess.run(
         DEMO,
         env=clean_environment(TMPDIR=str(tmp_path)),
@@ -28,6 +28,10 @@ def test_the_demo_shows_every_part_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert "slackwater-stand-in: slackwater-demo-3m" in said
     assert re.search(r"ended after .* succeeded, 0 errored", said)
     assert re.search(r"which of 8 kinds of text +\d+ of \d+", said)
+    assert re.search(r"license\.pdf +file_\w+ +[\d,]+ bytes.* \d pages", said)
+    assert re.search(r"page-1\.pdf +file_\w+ +[\d,]+ bytes", said)
+    assert re.search(r"\d of 6 right\. Every prompt had \d+ tokens or more", said)
+    assert re.search(r"prompt is too long: \d+ tokens > 2048 maximum", said)
     assert re.search(r"calls \w+\(", said)
     assert re.search(r"of the time at \d+% of the cost", said)
     assert said.splitlines()[-1].startswith("Done in ")
