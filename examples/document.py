@@ -71,7 +71,7 @@ def ask_about_the_license(client: Anthropic, model: str, screen: Screen) -> None
     pages = pages_of(LICENSE.read_text(encoding="utf-8"))
     whole, first = _upload(client, "license.pdf", pages), _upload(client, "page-1.pdf", pages[:1])
     for file, about in (
-        (whole, f"this project's LICENSE, made just now: {len(pages)} pages"),
+        (whole, f"this project's LICENSE on {len(pages)} pages"),
         (first, "the first one"),
     ):
         screen.say(f"[bold]{file.filename}[/bold]  {file.id}  {file.size_bytes:,} bytes, {about}")
@@ -83,7 +83,7 @@ def ask_about_the_license(client: Anthropic, model: str, screen: Screen) -> None
     screen.table(
         (f"asked about {first.filename}", "answer", "right"),
         [
-            (shortened(one.asked, 38), shortened(_plain(text_of(answer)), 28), _plain(one.truth))
+            (shortened(one.asked, 36), shortened(_plain(text_of(answer)), 26), _plain(one.truth))
             for one, answer in zip(QUESTIONS, answers, strict=True)
         ],
     )
