@@ -395,6 +395,22 @@ async def test_a_child_that_may_not_be_killed_because_it_has_ended_is_waited_for
     assert engine.reserved_bytes == 0
 
 
+async def test_an_ended_child_leaves_nothing_open(local: Engines) -> None:
+    """Who asks after a child that has just ended is told when its pipes are closed too, before any loop can end."""
+    engine = local.make().add(local.tiny())
+    for _ in range(5):
+        async with engine.serving():
+            child = engine._process
+            assert child is not None
+        gone = asyncio.create_task(child.ended())
+        await asyncio.sleep(0)
+        os.kill(child.pid, signal.SIGKILL)
+        gone.cancel()
+        await _event(lambda child=child: child.status is not None)  # type: ignore[misc]
+        assert await child.ended() == -signal.SIGKILL
+        assert child._process._transport.is_closing()  # type: ignore[attr-defined]
+
+
 async def test_no_process_to_be_had_is_no_verdict_on_the_model(local: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The work is sent away and may come back."""
     engine = local.make().add(local.tiny())

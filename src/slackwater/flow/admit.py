@@ -149,6 +149,7 @@ async def _in_process(spool: Path, ordered: Path) -> Ingested:
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
     if process.returncode != 0:
         message = "The batch could not be read. Try again."
         raise APIError(message) from ChildProcessError(f"ingest ended with {process.returncode}")

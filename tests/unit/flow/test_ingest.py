@@ -1,5 +1,6 @@
 """The process that ingests a large body, when the server that started it is gone."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from slackwater.flow import ingest
+from slackwater.flow import admit, ingest
 
 ONE, TWO = "file_011CVJZ8WcVdRTpqCFuKXtzw", "file_01" + "z" * 22
 
@@ -73,3 +74,24 @@ def test_a_server_that_is_gone_is_no_error_and_leaves_no_file(tmp_path: Path) ->
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
     assert not ordered.exists()
+
+
+async def test_a_caller_who_leaves_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
+    """It is killed, not left behind: nothing of it is there any more when the call has ended."""
+    spool = tmp_path / "spool"
+    spool.write_bytes(_body(*("x" * 100_000 for _ in range(200))))
+    before = set(_children())
+    ingesting = asyncio.create_task(admit._in_process(spool, tmp_path / "ordered"))
+    while not (started := set(_children()) - before):
+        await asyncio.sleep(0)
+    for _ in range(20):  # turns in which it is taken into the loop; it works for many more
+        await asyncio.sleep(0)
+    ingesting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ingesting
+    assert started & set(_children()) == set()
+
+
+def _children() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]

@@ -85,6 +85,7 @@ class EngineProcess:
         self._process = process
         self._log = bytearray()
         self._reading = asyncio.create_task(self._read_log())
+        self._ending = asyncio.create_task(self._end())
         self.url = ""
         self.api_key = api_key
 
@@ -133,9 +134,7 @@ class EngineProcess:
 
     async def ended(self) -> int:
         """Wait for its end; return how it ended."""
-        status = await self._process.wait()
-        await self._reading
-        return status
+        return await asyncio.shield(self._ending)
 
     async def answers(self, *, within_seconds: float) -> bool:
         """Whether the loop that generates still turns: the state of the slots comes from there."""
@@ -157,13 +156,13 @@ class EngineProcess:
             # macOS refuses the signal (PermissionError) to a child that has ended and is not reaped yet.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        await asyncio.shield(self.ended())
+        await self.ended()
 
     async def _last_words(self) -> None:
         """Let a child that could not load its model end by itself: the cause may come at the very end of its log."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await asyncio.shield(self.ended())
+                await self.ended()
 
     async def _first_answer(self, plan: Plan, api_key: str) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -184,6 +183,12 @@ class EngineProcess:
             return {"kind": "crash"}
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    async def _end(self) -> int:
+        """Wait from the start on: who asks when the child has ended already is not told when its pipes have closed."""
+        status = await self._process.wait()
+        await self._reading
+        return status
 
     async def _read_log(self) -> None:
         stderr = self._process.stderr
