@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slackwater.backends.llamacpp.fitting import CannotFitError, LocalModel, fit, padded, readable
+from slackwater.backends.llamacpp.fitting import CannotFitError, LocalModel, cache_bytes, fit, padded, readable
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import Machine
 
@@ -22,6 +22,8 @@ SMALL = GGUF(
     layers=36,
     embedding_length=2_560,
     kv_bytes_per_token=36 * 8 * 256 * 2,
+    window_tokens=0,
+    window_bytes_per_token=0,
     state_bytes_per_slot=0,
     vocabulary=151_936,
     control_tokens=("<|im_end|>",),
@@ -95,6 +97,24 @@ def test_a_cache_and_a_projector_count(tmp_path: Path) -> None:
     plain = fit(SMALL, DESKTOP, MODEL)
     more = fit(SMALL, DESKTOP, replace(MODEL, cache_mib=512, mmproj=projector))
     assert more.memory_bytes == plain.memory_bytes + 512 * 2**20 + 2_000
+
+
+def test_a_window_costs_no_more_than_itself_and_a_step() -> None:
+    """Beside it a few copies, from which a prompt with the same beginning goes on; a state is copied likewise."""
+    layers = 36 * 8 * 256 * 2
+    gemma = replace(SMALL, kv_bytes_per_token=layers // 6, window_tokens=1_024, window_bytes_per_token=layers * 5 // 6)
+    slots = 16 + 1
+    vocabulary = 4 * SMALL.vocabulary
+    asked = replace(MODEL, slots=16, context_tokens=32_768)
+    whole = cache_bytes(SMALL, 16, 32_768)
+    assert whole == slots * (32_768 * layers + vocabulary)
+    found = cache_bytes(gemma, 16, 32_768)
+    assert found == slots * (32_768 * layers // 6 + 5 * (1_024 + 512) * layers * 5 // 6 + vocabulary)
+    assert fit(gemma, DESKTOP, asked, memory_bytes=64 * GIB).memory_bytes < whole / 2
+    short = replace(gemma, kv_bytes_per_token=0, vocabulary=0)
+    assert cache_bytes(short, 1, 512) == 2 * 5 * 512 * layers * 5 // 6
+    recurrent = replace(SMALL, kv_bytes_per_token=0, vocabulary=0, state_bytes_per_slot=1_000)
+    assert cache_bytes(recurrent, 1, 512) == 2 * 5 * 1_000
 
 
 def test_sizes_are_said_in_the_unit_people_use() -> None:

@@ -59,6 +59,43 @@ def test_heads_are_counted_layer_by_layer_and_recurrent_layers_keep_a_state(tmp_
     assert found.quantization == "Q4_K_M"
 
 
+@pytest.mark.parametrize(
+    ("architecture", "pattern", "every", "windowed"),
+    [
+        ("gemma3", None, 2, 10),  # the sixth and the twelfth of twelve
+        ("gemma2", None, 6, 6),
+        ("gemma3", U32(value=4), 3, 9),
+        ("gemma3", U32(value=0), 2, 10),
+        ("gemma3", "nonsense", 2, 10),
+        ("gemma4", [True] * 5 + [False] + [True] * 5 + [False], 2, 10),
+        ("gemma4", [True] * 5, 7, 5),  # what a file does not speak of keeps everything
+        ("gemma4", None, 12, 0),
+        ("phi3", None, 12, 0),  # says that it has a window, and the engine makes no use of it
+    ],
+)
+def test_layers_that_look_back_over_a_window_only_are_told_apart(
+    tmp_path: Path, architecture: str, pattern: Value | None, every: int, windowed: int
+) -> None:
+    """As llama.cpp does: by the file's pattern, else the architecture's; whatever is not certain keeps everything."""
+    attention = {
+        f"{architecture}.attention.{name}": U32(value=value)
+        for name, value in {
+            "head_count": 8,
+            "head_count_kv": 4,
+            "key_length": 64,
+            "value_length": 64,
+            "key_length_swa": 32,
+            "sliding_window": 1_024,
+        }.items()
+    }
+    said = {} if pattern is None else {f"{architecture}.attention.sliding_window_pattern": pattern}
+    blocks = {f"{architecture}.block_count": U32(value=12)}
+    found = read_gguf(_file(tmp_path, architecture=architecture, **blocks, **attention, **said))
+    assert found.kv_bytes_per_token == every * 4 * (64 + 64) * 2
+    assert found.window_bytes_per_token == windowed * 4 * (32 + 64) * 2
+    assert found.window_tokens == (1_024 if windowed else 0)
+
+
 def test_counts_that_are_no_counts_are_passed_over(tmp_path: Path) -> None:
     """Whatever a file says, looking at it ends in facts or in one sentence."""
     heads = {"llama.attention.head_count": U32(value=4), "llama.attention.key_length": U32(value=32)}

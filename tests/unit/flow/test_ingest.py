@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from slackwater.flow import admit, ingest
+from support.waiting import until
 
 ONE, TWO = "file_011CVJZ8WcVdRTpqCFuKXtzw", "file_01" + "z" * 22
 
@@ -82,8 +83,7 @@ async def test_a_caller_who_leaves_waits_for_the_end_of_the_process(tmp_path: Pa
     spool.write_bytes(_body(*("x" * 100_000 for _ in range(200))))
     before = set(_children())
     ingesting = asyncio.create_task(admit._in_process(spool, tmp_path / "ordered"))
-    while not (started := set(_children()) - before):
-        await asyncio.sleep(0)
+    started = await asyncio.to_thread(until, lambda: set(_children()) - before)
     for _ in range(20):  # turns in which it is taken into the loop; it works for many more
         await asyncio.sleep(0)
     ingesting.cancel()

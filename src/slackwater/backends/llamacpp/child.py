@@ -80,6 +80,7 @@ def _open(settings: dict[str, Any]) -> Any:  # noqa: ANN401  # xllamacpp has no 
     params.n_batch = params.n_ubatch = settings["batch_tokens"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.n_threads_http = settings["http_threads"]
+    params.n_ctx_checkpoints = settings["checkpoints"]
     params.cache_ram_mib = settings["cache_mib"]  # the library's own default grows to 8 GiB
     params.check_tensors = settings["check_tensors"]
     params.fit_params = False  # slots and context are the parent's choice

@@ -27,6 +27,9 @@ BATCH_TOKENS: Final = 512
 """Tokens of prompts that are read in one step: between two steps a request can be canceled."""
 STEP_FLOATS: Final = 16
 """Numbers per token and unit of width that one step works on, about."""
+CHECKPOINTS: Final = 4
+"""For each slot, what layers that do not keep every token held at so many places of its prompt: a later prompt with the
+same beginning goes on from there. The engine's own number is eight times as large, and so is the memory for it."""
 INTERACTIVE_SLOTS: Final = 1
 """Slots beside those of batches, kept for people who wait."""
 PROCESS_BYTES: Final = 64 * 2**20
@@ -116,8 +119,11 @@ def fixed_bytes(gguf: GGUF, model: LocalModel) -> int:
 
 def cache_bytes(gguf: GGUF, slots: int, context_tokens: int) -> int:
     """Return what the slots take, the one for people included."""
-    per_slot = padded(context_tokens) * gguf.kv_bytes_per_token + gguf.state_bytes_per_slot + 4 * gguf.vocabulary
-    return (slots + INTERACTIVE_SLOTS) * per_slot
+    every_token = padded(context_tokens) * gguf.kv_bytes_per_token
+    # A window moves on when a step is done: until then the tokens of that step are kept beside it.
+    window = min(padded(context_tokens), padded(gguf.window_tokens + BATCH_TOKENS)) * gguf.window_bytes_per_token
+    forgetful = (1 + CHECKPOINTS) * (window + gguf.state_bytes_per_slot)
+    return (slots + INTERACTIVE_SLOTS) * (every_token + forgetful + 4 * gguf.vocabulary)
 
 
 def padded(context_tokens: int) -> int:

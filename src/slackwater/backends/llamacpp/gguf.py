@@ -1,12 +1,12 @@
 """What a GGUF file says about itself, and why one cannot be used: known before any engine opens it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from slackwater.backends.llamacpp.header import GGUFError, Header, file_bytes, read_header
+from slackwater.backends.llamacpp.header import LIST_ITEMS_MAX, GGUFError, Header, file_bytes, read_header
 
 __all__ = ["GGUF", "GGUFError", "read_gguf", "read_projector"]
 
@@ -29,6 +29,16 @@ _TYPES: Final[Mapping[str, str]] = {
     "adapter": "is an adapter (LoRA), not a language model",
     "imatrix": "is an importance matrix, not a language model",
 }
+_WINDOW_PERIODS: Final[Mapping[str, int]] = {
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "gpt-oss": 2,
+    "cohere2": 4,
+    "gemma4": 1,
+}
+"""Architectures of which llama.cpp keeps a window only in some layers. Where the file does not say in which, each last
+of so many keeps everything. Of other architectures everything is kept, whatever their files say about a window."""
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _PARTS_MAX: Final = 1_000
 _FLOAT16_BYTES: Final = 2
@@ -58,7 +68,11 @@ class GGUF:
     layers: int
     embedding_length: int
     kv_bytes_per_token: int
-    """Memory that one token of one request takes in a cache of 16-bit floats, over all layers."""
+    """Memory that one token of one request takes in a cache of 16-bit floats, over all layers that keep every token."""
+    window_tokens: int
+    """How many tokens of a request the other layers look back; 0: there are none."""
+    window_bytes_per_token: int
+    """Memory that one token takes in those."""
     state_bytes_per_slot: int
     """Memory of a recurrent model's state for one request; 0 for a plain transformer."""
     vocabulary: int
@@ -76,6 +90,7 @@ def read_gguf(path: Path) -> GGUF:
     others = [(part, read_header(part)) for part in _other_parts(path, header)]
     architecture = header.text("general.architecture")
     layers = header.number(f"{architecture}.block_count")
+    window_tokens, windowed = _windows(header, architecture, layers)
     return GGUF(
         path=path,
         parts=(path, *(part for part, _ in others)),
@@ -87,7 +102,9 @@ def read_gguf(path: Path) -> GGUF:
         context_length=header.number(f"{architecture}.context_length") or 2048,
         layers=layers,
         embedding_length=header.number(f"{architecture}.embedding_length"),
-        kv_bytes_per_token=_kv_bytes_per_token(header, architecture, layers),
+        kv_bytes_per_token=_kv_bytes_per_token(header, architecture, [not one for one in windowed]),
+        window_tokens=window_tokens,
+        window_bytes_per_token=_kv_bytes_per_token(header, architecture, windowed, "_swa"),
         state_bytes_per_slot=_state_bytes_per_slot(header, architecture, layers),
         vocabulary=header.vocabulary,
         control_tokens=header.control_tokens,
@@ -140,19 +157,40 @@ def _other_parts(path: Path, header: Header) -> list[Path]:
     return parts[1:]
 
 
-def _kv_bytes_per_token(header: Header, architecture: str, layers: int) -> int:
+def _windows(header: Header, architecture: str, layers: int) -> tuple[int, list[bool]]:
+    """Return how many tokens a window has, and which layers keep no more than it."""
+    layers = min(layers, LIST_ITEMS_MAX)
+    window = header.number(f"{architecture}.attention.sliding_window")
+    if not window or architecture not in _WINDOW_PERIODS:
+        return 0, [False] * layers
+    pattern = header.values.get(f"{architecture}.attention.sliding_window_pattern")
+    if isinstance(pattern, list):
+        windowed = [bool(one) for one in pattern[:layers]]
+        windowed += [False] * (layers - len(windowed))
+    else:
+        period = pattern if isinstance(pattern, int) and pattern > 0 else _WINDOW_PERIODS[architecture]
+        windowed = [layer % period < period - 1 for layer in range(layers)]
+    return (window if any(windowed) else 0), windowed
+
+
+def _kv_bytes_per_token(header: Header, architecture: str, counted: Sequence[bool], kind: str = "") -> int:
+    """Return what a token takes in those layers that are `counted`; `kind` is the ending of their keys' names."""
     heads = header.values.get(f"{architecture}.attention.head_count")
     first = heads[0] if isinstance(heads, list) and heads else heads
     head_count = first if isinstance(first, int) and first > 0 else 1
     head_length = header.number(f"{architecture}.embedding_length") // head_count
-    key = header.number(f"{architecture}.attention.key_length", head_length)
-    value = header.number(f"{architecture}.attention.value_length", head_length)
+    key, value = (
+        header.number(f"{architecture}.attention.{name}{kind}")
+        or header.number(f"{architecture}.attention.{name}", head_length)
+        for name in ("key_length", "value_length")
+    )
     keyed = header.values.get(f"{architecture}.attention.head_count_kv", heads)
-    if isinstance(keyed, list):
-        all_heads = sum(count for count in keyed if isinstance(count, int) and count > 0)
-    else:
-        all_heads = layers * (keyed if isinstance(keyed, int) and keyed >= 0 else head_count)
-    return all_heads * (key + value) * _FLOAT16_BYTES
+    if not isinstance(keyed, list):
+        keyed = [keyed if isinstance(keyed, int) and keyed >= 0 else head_count] * len(counted)
+    wanted = zip(keyed, counted, strict=False)
+    return sum(count for count, is_counted in wanted if is_counted and isinstance(count, int) and count > 0) * (
+        (key + value) * _FLOAT16_BYTES
+    )
 
 
 def _state_bytes_per_slot(header: Header, architecture: str, layers: int) -> int:

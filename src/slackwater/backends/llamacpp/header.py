@@ -53,7 +53,7 @@ _BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
 _KEPT: Final = re.compile(
     r"general\.(architecture|name|basename|file_type|type|alignment)|split\.(no|count)|tokenizer\.chat_template|"
     r"[^.]+\.(context_length|embedding_length|block_count|pooling_type|"
-    r"attention\.(head_count|head_count_kv|key_length|value_length|causal)|"
+    r"attention\.(head_count|head_count_kv|(key|value)_length(_swa)?|sliding_window(_pattern)?|causal)|"
     r"ssm\.(conv_kernel|inner_size|state_size|group_count))"
 )
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from slackwater.backends.llamacpp import causes
 from slackwater.backends.llamacpp.causes import Failure
-from slackwater.backends.llamacpp.fitting import BATCH_TOKENS, INTERACTIVE_SLOTS, Fit, LocalModel, padded
+from slackwater.backends.llamacpp.fitting import BATCH_TOKENS, CHECKPOINTS, INTERACTIVE_SLOTS, Fit, LocalModel, padded
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import engine_directory
 
@@ -65,6 +65,7 @@ class Plan:
             "parallel": parallel,
             "context_tokens": padded(self.fit.context_tokens),
             "batch_tokens": BATCH_TOKENS,
+            "checkpoints": CHECKPOINTS,
             "threads": self.fit.threads,
             "http_threads": parallel + HTTP_THREADS_SPARE,
             "cache_mib": self.model.cache_mib or 0,
