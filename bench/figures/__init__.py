@@ -5,7 +5,20 @@ from typing import Final
 
 from context import Context, Row
 
-from figures import create, documents, end_to_end, pdf, prefixes, results, retrieve, saturation, sdk, startup, upload
+from figures import (
+    create,
+    documents,
+    end_to_end,
+    interactive,
+    pdf,
+    prefixes,
+    results,
+    retrieve,
+    saturation,
+    sdk,
+    startup,
+    upload,
+)
 
 FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "create": create.measure,
@@ -16,6 +29,7 @@ FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "startup": startup.measure,
     "saturation": saturation.measure,
     "prefixes": prefixes.measure,
+    "interactive": interactive.measure,
     "upload": upload.measure,
     "pdf": pdf.measure,
     "documents": documents.measure,
