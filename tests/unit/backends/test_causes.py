@@ -64,6 +64,20 @@ def test_what_the_engine_says_becomes_a_sentence(log: str, sentence: str) -> Non
     assert found == Failure(sentence=f"/models/a.gguf {sentence}", tries=1)
 
 
+def test_a_wrong_place_of_a_tensor_is_named_before_what_follows_from_it() -> None:
+    """The first line is the cause, the later ones say only that the file was not loaded."""
+    log = """\
+0.00.166.139 E gguf_init_from_reader: tensor 'output_norm.weight' has offset 33, expected 397568
+0.00.166.150 E gguf_init_from_reader: failed to read tensor data
+0.00.166.324 E llama_model_load: error loading model: llama_model_loader: failed to load model from /models/a.gguf
+"""
+    found = of_failed_start(MODEL, FACTS, {"failed": "Failed to init server", "kind": "load"}, log, 3)
+    assert found.sentence == (
+        "/models/a.gguf (llama) cannot be loaded: tensor 'output_norm.weight' has offset 33, expected 397568;"
+        " download it again."
+    )
+
+
 def test_the_last_resort_is_the_engine_s_first_complaint() -> None:
     """Without the place in its code that made it."""
     found = of_failed_start(MODEL, FACTS, {"failed": "Failed to init server", "kind": "load"}, ENDING, 3)

@@ -133,12 +133,43 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     empty = tmp_path / "empty.gguf"
     empty.touch()
     os.mkfifo(tmp_path / "pipe.gguf")
-    assert _refusal(page) == f"{page} is not a GGUF file (it starts with '<!DO')."
+    assert _refusal(page) == (
+        f"{page} is not a GGUF file but a web page (it starts with '<!DO'): the download was refused or wants a login."
+    )
     assert _refusal(empty) == f"{empty} is empty."
     assert _refusal(tmp_path) == f"{tmp_path} is a directory: name the .gguf file in it."
     assert _refusal(tmp_path / "pipe.gguf") == f"{tmp_path / 'pipe.gguf'} is not a regular file."
     assert _refusal(tmp_path / "none.gguf") == f"{tmp_path / 'none.gguf'} does not exist."
     assert _refusal(page / "model.gguf") == f"{page / 'model.gguf'} cannot be read: not a directory."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\r\n<HTML lang=en>", "is not a GGUF file but a web page (it starts with 0d 0a 3c 48): the download"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "but a Git LFS pointer (it starts with 'vers'): `git lfs"),
+        (struct.pack("<Q", 60) + b'{"__metadata__":{}}', "but safetensors (it starts with 3c 00 00 00): look for GGUF"),
+        (b"PK\x03\x04" + bytes(26), "but a ZIP archive (it starts with 50 4b 03 04): unpack it; weights of PyTorch"),
+        (b'{"error":"Repository not found"}', "but JSON (it starts with '{\"er'): name the .gguf file beside it"),
+        (bytes(100), "is not a GGUF file (it starts with 00 00 00 00)."),
+        (b"lmgg" + bytes(100), "is not a GGUF file (it starts with 'lmgg')."),
+    ],
+)
+def test_what_people_take_for_a_model_file_is_called_by_its_name(tmp_path: Path, content: bytes, said: str) -> None:
+    """With what to do about it."""
+    path = tmp_path / "taken.gguf"
+    path.write_bytes(content)
+    assert said in _refusal(path)
+
+
+def test_a_name_that_is_no_text_is_not_shown(tiny: Path) -> None:
+    """A damaged header may have anything where a name should be."""
+    whole = tiny.read_bytes()
+    at = whole.index(b"output_norm.weight")
+    broken = whole[: at + 18] + struct.pack("<I", 99) + whole[at + 22 :]
+    assert "a tensor named 'output_norm.weight' has 99 dimensions" in _refusal(_changed(tiny, broken))
+    unreadable = broken.replace(b"output_norm.weight", b"output\x00norm.weight")
+    assert "is damaged: a tensor has 99 dimensions" in _refusal(_changed(tiny, unreadable))
 
 
 def test_a_file_that_may_not_be_read_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +279,7 @@ def test_flipped_bytes_in_the_header_never_cost_more_than_an_error(tiny: Path) -
         except GGUFError as error:
             assert str(error).startswith(str(path))  # noqa: PT017  # either is fine
             assert str(error).endswith(".")  # noqa: PT017  # likewise
+            assert str(error).isprintable()  # noqa: PT017  # likewise
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < MEMORY_BYTES_MAX

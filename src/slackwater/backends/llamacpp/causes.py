@@ -17,6 +17,7 @@ CRASHES: Final = 3
 
 _PREFIX: Final = re.compile(r"^(?:[\d.]+ )?[EW] +(?:srv|cmn|slot|que|cli)? *[\w:()~]*: ?")
 _ERROR_LINES: Final = (
+    re.compile(r"gguf_init_from_\w+: (?P<cause>.+)"),
     re.compile(r"error loading model: (?:error loading model \w+: )?(?P<cause>.+)"),
     re.compile(r"(?:mtmd_\w+|clip_\w+|clip): (?:error: )?(?P<cause>.+)"),
     re.compile(r"(?P<cause>(?:GGML_ASSERT|terminate called|what\(\):).+)"),
@@ -35,7 +36,7 @@ _KNOWN: Final = (
 _MEMORY: Final = re.compile(
     r"unable to allocate|failed to allocate|cannot allocate|bad_alloc|out of memory|ENOMEM", re.IGNORECASE
 )
-_DAMAGED: Final = re.compile(r"invalid data|corrupted|not within the file bounds")
+_DAMAGED: Final = re.compile(r"invalid data|corrupted|not within the file bounds|gguf_init_from_\w+: ")
 _PROJECTOR: Final = re.compile(r"failed to load multimodal model|mismatch between text model")
 
 

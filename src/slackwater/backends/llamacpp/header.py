@@ -25,6 +25,8 @@ STRINGS_MAX: Final = 4_000_000
 TEXT_BYTES_MAX: Final = 2**20
 PIECE_BYTES: Final = 2**20
 DIMENSIONS_MAX: Final = 4
+NAME_CHARACTERS_MAX: Final = 80
+"""Longer names are none, and nobody wants to read them."""
 LIST_ITEMS_MAX: Final = 10_000
 """Lists that are kept have one item for each layer."""
 CONTROL: Final = 3
@@ -49,6 +51,16 @@ _BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
     35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 """Tensor type: (values in a block, bytes of a block). A type that is not here is left to the engine."""
+
+_START_BYTES: Final = 64
+_OTHERS: Final = (
+    (re.compile(rb"(?i)\s*<(?:!doctype|html|\?xml|head)"), "a web page", "the download was refused or wants a login"),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "`git lfs pull` fetches the file it stands for"),
+    (re.compile(rb".{8}\{\"", re.DOTALL), "safetensors", "look for GGUF among the model's files, or convert it"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive", "unpack it; weights of PyTorch must be converted"),
+    (re.compile(rb"\s*[{\[]"), "JSON", "name the .gguf file beside it, or download it again"),
+)
+"""What people take for a model file: how it starts, what it is, and what to do."""
 
 _KEPT: Final = re.compile(
     r"general\.(architecture|name|basename|file_type|type|alignment)|split\.(no|count)|tokenizer\.chat_template|"
@@ -121,6 +133,11 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
+def _shown(name: str, what: str) -> str:
+    """Return a name out of a header as people may read it; in a damaged one it may be anything."""
+    return f"{what} named {name!r}" if name.isprintable() and 0 < len(name) <= NAME_CHARACTERS_MAX else what
+
+
 class _Reader:
     """Walks a header from its first byte to the end of its list of tensors."""
 
@@ -155,10 +172,9 @@ class _Reader:
         )
 
     def _preamble(self) -> None:
-        magic = bytes(self._take(min(4, self._size)))
+        magic = self._take(min(4, self._size))
         if magic != MAGIC:
-            shown = magic.decode("ascii", "backslashreplace")
-            raise GGUFError(f"{self._path} is not a GGUF file (it starts with {shown!r}).")
+            raise self._foreign(magic)
         version = self._u32()
         if version in VERSIONS:
             return
@@ -199,7 +215,7 @@ class _Reader:
 
     def _strings(self, name: str, count: int) -> None:
         if count > STRINGS_MAX:
-            raise self._damaged(f"{name!r} is said to have {count:,} texts")
+            raise self._damaged(f"{_shown(name, 'an entry')} is said to have {count:,} texts")
         if name == "tokenizer.ggml.tokens":
             self._tokens_at, self._vocabulary = self._at, count
         for _ in range(count):
@@ -208,7 +224,7 @@ class _Reader:
     def _scalar(self, name: str, kind: int) -> struct.Struct:
         found = _SCALARS.get(kind)
         if found is None:
-            raise self._damaged(f"{name[:80]!r} has the unknown type {kind}")
+            raise self._damaged(f"{_shown(name, 'an entry')} has the unknown type {kind}")
         return found
 
     def _control_tokens(self) -> tuple[str, ...]:
@@ -232,7 +248,7 @@ class _Reader:
             name = self._text(TEXT_BYTES_MAX)
             dimensions = self._u32()
             if dimensions > DIMENSIONS_MAX:
-                raise self._damaged(f"the tensor {name[:80]!r} has {dimensions:,} dimensions")
+                raise self._damaged(f"{_shown(name, 'a tensor')} has {dimensions:,} dimensions")
             values = 1
             for _ in range(dimensions):
                 values *= self._u64()
@@ -291,6 +307,20 @@ class _Reader:
             if not piece:
                 raise self._cut_off()
             self._bytes += piece
+
+    def _foreign(self, magic: bytes) -> GGUFError:
+        self._at = 0
+        start = self._take(min(_START_BYTES, self._size))
+        shown = magic.decode("latin-1")
+        starts = (
+            f"it starts with {shown!r}"
+            if shown.isascii() and shown.isprintable()
+            else f"it starts with {magic.hex(' ')}"
+        )
+        for pattern, what, advice in _OTHERS:
+            if pattern.match(start):
+                return GGUFError(f"{self._path} is not a GGUF file but {what} ({starts}): {advice}.")
+        return GGUFError(f"{self._path} is not a GGUF file ({starts}).")
 
     def _cut_off(self) -> GGUFError:
         return GGUFError(f"{self._path} is cut off inside its header, after {self._size:,} bytes; download it again.")
