@@ -53,6 +53,7 @@ TAIL_BYTES: Final = 4096
 """Where the end of a whole file says where its table is; what has no such end was cut off."""
 PAGES_PER_ALLOWANCE: Final = 100
 """The time limit is for so many pages."""
+NO_PDF: Final = b"no PDF"
 PASSWORD_ERROR: Final = 4
 SECURITY_ERROR: Final = 5
 _LINE_ENDS: Final = re.compile("\r\n?")
@@ -140,6 +141,9 @@ class _Reader:
         self._read_pages(task, (ctypes.c_char * size).from_buffer(mapped), cut=cut)
 
     def _read_pages(self, task: dict[str, Any], data: Any, *, cut: bool) -> None:  # noqa: ANN401  # a ctypes array
+        # The library sets no error for some files that it cannot open: what it said of the one before would be theirs.
+        with contextlib.suppress(self._pdfium.PdfiumError):
+            self._pdfium.PdfDocument(NO_PDF)
         try:
             pdf = self._pdfium.PdfDocument(data)
         except self._pdfium.PdfiumError as error:
