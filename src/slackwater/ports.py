@@ -305,6 +305,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """The configured name."""
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether `count_tokens` is a call to the server, as far as is known."""
+
     async def reads(self) -> frozenset[str]:
         """Return what it takes as it is: `pdf` (documents of every kind), `citations` (it makes them itself).
 
@@ -345,8 +349,8 @@ class Sources(Protocol):
     async def of_base64(self, source: Mapping[str, Any], form: Form, scope: Hashable) -> Ready:
         """Return a base64 PDF for those who do not read PDFs."""
 
-    def room(self, backend: str, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
-        """Hold the room for a request of so many bytes to one backend, after waiting for it.
+    def room(self, place: Hashable, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
+        """Hold the room for a request of so many bytes among those of one place, after waiting for it.
 
         With it comes what to call with the true size once that is known.
         """

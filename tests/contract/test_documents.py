@@ -1,6 +1,8 @@
 """Documents through the official SDK: a file uploaded once, asked about in calls, streams, counts and batches."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +12,7 @@ import anthropic
 import pytest
 
 from support.pdf import text_pdf
-from support.server import RunningServer
+from support.server import RunningServer, clean_environment
 from support.simulator import RunningSimulator
 from support.waiting import until
 
@@ -121,15 +123,13 @@ def test_each_kind_of_backend_gets_what_it_can_read(
     client: anthropic.Anthropic, simulator: RunningSimulator, block: dict[str, Any]
 ) -> None:
     """The Messages protocol the PDF itself, chat completions its text and, for a model that sees, its pages."""
-    small = client.files.upload(file=("small.pdf", text_pdf(PAGES[:3]), "application/pdf"))
     native = client.messages.create(model="messages", max_tokens=500, messages=asking(block))
     assert native.content[0].type == "text"
     assert f"[application/pdf {len(PDF)} bytes" in native.content[0].text
-    seeing = {**block, "source": {"type": "file", "file_id": small.id}}
-    drawn = client.messages.create(model="chat", max_tokens=500, messages=asking(seeing))
+    drawn = client.messages.create(model="chat", max_tokens=500, messages=asking(block))
     assert drawn.content[0].type == "text"
-    assert drawn.content[0].text.count("[image/jpeg") == 3
-    pages = [f'<page number="{number}">\n{page}\n</page>' for number, page in enumerate(PAGES[:3], 1)]
+    assert drawn.content[0].text.count("[image/jpeg") == len(PAGES)
+    pages = [f'<page number="{number}">\n{page}\n</page>' for number, page in enumerate(PAGES, 1)]
     text = "\n\n".join(pages)
     assert noted(simulator.witness)[-1] == {"characters": len(text), "sha256": sha256(text.encode()).hexdigest()}
 
@@ -170,3 +170,64 @@ def test_tokens_are_counted_with_the_document_and_a_prompt_that_is_surely_too_lo
         client.messages.stream(model="short", max_tokens=9, messages=asking(block)) as stream,
     ):
         stream.get_final_message()
+
+
+@pytest.fixture(scope="module")
+def stranger(server: RunningServer) -> anthropic.Anthropic:
+    """Return a client of another workspace on the same server."""
+    program = str(Path(sys.executable).with_name("slackwater"))
+
+    def run(*arguments: str) -> Any:
+        command = [program, *arguments, "--data", str(server.data), "--json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, env=clean_environment()).stdout)
+
+    run("workspaces", "create", "strangers")
+    key = run("keys", "create", "--workspace", "strangers")["key"]
+    return anthropic.Anthropic(api_key=key, base_url=server.url, max_retries=0)
+
+
+def test_another_workspace_s_file_is_nowhere(
+    client: anthropic.Anthropic, stranger: anthropic.Anthropic, block: dict[str, Any]
+) -> None:
+    """W1, W2: every endpoint answers as it does for a file that never was, and equal bytes change nothing."""
+    theirs, none = block["source"]["file_id"], "file_011CUvB4YyR8xM1L5tGhKpZq"
+
+    def told(file_id: str, model: str) -> list[Any]:
+        messages = asking({"type": "document", "source": {"type": "file", "file_id": file_id}})
+
+        def streamed() -> None:
+            with stranger.messages.stream(model=model, max_tokens=9, messages=messages) as stream:
+                stream.get_final_message()
+
+        calls = [
+            lambda: stranger.files.retrieve_metadata(file_id),
+            lambda: stranger.files.download(file_id),
+            lambda: stranger.files.delete(file_id),
+            lambda: stranger.messages.create(model=model, max_tokens=9, messages=messages),
+            streamed,
+            lambda: stranger.messages.count_tokens(model=model, messages=messages),
+        ]
+        found: list[Any] = []
+        for call in calls:
+            with pytest.raises(anthropic.NotFoundError) as error:
+                call()
+            body: Any = error.value.body
+            found.append((error.value.status_code, body["error"]["type"], body["error"]["message"]))
+        params: Any = {"model": model, "max_tokens": 9, "messages": messages}
+        batch = stranger.messages.batches.create(requests=[{"custom_id": "one", "params": params}])
+        until(lambda: stranger.messages.batches.retrieve(batch.id).processing_status == "ended")
+        (line,) = stranger.messages.batches.results(batch.id)
+        assert line.result.type == "errored"
+        found.append((line.result.type, line.result.error.error.type, line.result.error.error.message))
+        return [tuple(str(part).replace(file_id, "ID") for part in parts) for parts in found]
+
+    for model in ("text", "messages"):  # one that gets text, and one that reads PDFs itself
+        assert told(theirs, model) == told(none, model)
+        assert {parts[2] for parts in told(theirs, model)} == {"File `ID` not found."}
+    assert [file.id for file in stranger.files.list()] == []
+    assert stranger.get("/v1/files?ids[]=" + theirs, cast_to=dict[str, Any])["data"] == []
+    own = stranger.files.upload(file=("mine.pdf", PDF, "application/pdf"))
+    assert own.id != theirs
+    assert told(theirs, "text") == told(none, "text")
+    assert stranger.files.delete(own.id).id == own.id
+    assert client.files.retrieve_metadata(theirs).id == theirs

@@ -1,6 +1,7 @@
 """A malformed corpus: each source ends in its own error, its neighbours are read, and the server is not held up."""
 
 import asyncio
+import base64
 import random
 import struct
 import subprocess
@@ -8,16 +9,21 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from slackwater.clock import SystemClock
 from slackwater.documents import Documents
 from slackwater.domain.document import PDF, DocumentError
+from slackwater.domain.file import File
+from slackwater.domain.ids import FILE
+from slackwater.ports import Call
 from support.pdf import bomb_pdf, content_pdf, deep_pdf, deflated, encrypted_pdf, pages_pdf, text_pdf
 from support.waiting import until
+from support.worker import WORKSPACE, Worker, message, working
 
 HELD_SECONDS_MAX: Final = 0.05
 TRIES: Final = 5
@@ -66,6 +72,19 @@ CORPUS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
         "reading it takes more than 512 MiB of memory",
     ),
 }
+
+
+PICTURES: Final[dict[str, tuple[bytes, str]]] = {
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "The data is not a PNG, JPEG, GIF or WebP image"),
+    "html": (b"<!DOCTYPE html><title>a.png</title>", "The data is not a PNG, JPEG, GIF or WebP image"),
+    "50,000 x 50,000": (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 50_000, 50_000) + bytes(100),
+        "The image is 50,000 x 50,000 pixels; at most 8,000 on either side are allowed",
+    ),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(100), "The image was specified using the image/png media type"),
+    "pdf": (WHOLE, "The data is not a PNG, JPEG, GIF or WebP image"),
+}
+"""All of them named .png."""
 
 
 @pytest.fixture
@@ -135,6 +154,17 @@ async def test_a_malformed_pdf_ends_in_its_own_error_and_its_neighbours_are_read
     pytest.fail(f"the loop was held for {held_seconds:.3f} s in each of {TRIES} tries")
 
 
+async def test_a_document_s_reason_is_not_that_of_the_one_before_it(documents: Documents) -> None:
+    """C7: the library remembers its last error, and does not set one for every file that it cannot open."""
+    for before in (encrypted_pdf(), encrypted_pdf().replace(b"/Standard", b"/Surprise"), pages_pdf([])):
+        with pytest.raises(DocumentError):
+            await documents.read_pdf(before, images=False)
+        (reader,) = documents._idle
+        with pytest.raises(DocumentError, match="The PDF is damaged"):
+            await documents.read_pdf(pages_pdf([]), images=False)
+        assert documents._idle == [reader], "another process knows nothing of the one before it"
+
+
 async def test_a_large_document_does_not_hold_the_loop_either(documents: Documents) -> None:
     """C7: 64 MB handed over as bytes, and 600 full pages coming back."""
     data = text_pdf(["국민의 자유와 권리. " * 60] * 600) + b"%" + bytes(2**26) + WHOLE[-40:]
@@ -196,6 +226,90 @@ async def test_an_image_is_judged_in_no_time(documents: Documents, data: bytes) 
         fastest = min(fastest, time.perf_counter() - started)
     assert fastest < HELD_SECONDS_MAX
     assert resident_bytes() - before < 16 * 2**20
+
+
+async def seen_by_a_worker(directory: Path) -> float:
+    """Give a worker one batch with all of the corpus, by file and in the request; return how long its loop was held."""
+    directory.mkdir()  # noqa: ASYNC240  # nothing else is running yet
+    sent: dict[str, Any] = {}
+
+    async def answer(call: Call) -> dict[str, Any]:
+        sent[str(call.custom_id)] = call.params["messages"][0]["content"]
+        return message()
+
+    async with working(directory, answer) as worker:
+        requests, reasons = {}, {}
+        for name, (data, reason, kind) in spoiled().items():
+            media_type = "image/png" if kind == "image" else "application/pdf"
+            source = {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+            file = {"type": "file", "file_id": await stored(worker, directory / "upload", data, media_type)}
+            for how in (source, file) if data else (file,):  # an empty one is refused before it comes here
+                number = len(requests)
+                content = [*[{"type": "text", "text": f"a{place}"} for place in range(number % 4)]]
+                path = f"messages.0.content.{len(content)}.{kind}.source.{how['type']}"
+                requests[f"r{number}"] = asking([*content, {"type": kind, "source": how}])
+                reasons[f"r{number}"] = (name, path, reason)
+        whole = {"type": "file", "file_id": await stored(worker, directory / "upload", WHOLE, "application/pdf")}
+        mixed = list(requests)
+        for place in range(len(mixed)):  # a neighbour behind each of them
+            mixed.insert(2 * place + 1, f"good{place}")
+            requests[f"good{place}"] = asking([{"type": "document", "source": whole}])
+        ordered = {name: requests[name] for name in mixed}
+        with beat() as pulse:
+            batch = await worker.ended(await worker.create(ordered), deadline_seconds=300)
+            lines = await worker.lines(batch)
+        for name, (what, path, reason) in reasons.items():
+            error = lines[name]["error"]["error"]
+            assert (what, error["type"]) == (what, "invalid_request_error")
+            assert error["message"].startswith(f"{path}: "), (what, error)
+            assert reason in error["message"], (what, error)
+        good = {name for name in ordered if name.startswith("good")}
+        assert {name for name, line in lines.items() if line["type"] == "succeeded"} == good == set(sent)
+        assert all("제5쪽" in blocks[0]["source"]["data"] for blocks in sent.values())
+        documents: Any = worker.sources._documents
+        assert len(documents._idle) <= 1, "more processes than there may be"
+        again = await documents.read_pdf(WHOLE + b"%again", images=True)
+        assert len(again.pages) == 5
+        (reader,) = documents._idle
+        assert not reader.dead
+    return pulse.longest_seconds
+
+
+def spoiled() -> dict[str, tuple[bytes, str, str]]:
+    """Return what a request can bring along that is none, why, and as which kind of block."""
+    found = {name: (make(), reason, "document") for name, (make, reason) in CORPUS.items()}
+    return found | {f"{name}.png": (data, reason, "image") for name, (data, reason) in PICTURES.items()}
+
+
+async def stored(worker: Worker, path: Path, data: bytes, mime_type: str) -> str:
+    """Keep bytes as a file of the worker's workspace, whatever they are; return its id."""
+    path.write_bytes(data)  # noqa: ASYNC240  # nothing else is running yet
+    file = File(
+        id=worker.admit._ids.new(FILE),
+        workspace_id=WORKSPACE,
+        filename="a",
+        mime_type=mime_type,
+        size_bytes=len(data),
+        digest=sha256(data).digest(),
+        blob_key=f"files/{worker.admit._ids.new('blob')}",
+        created_at=worker.clock.now(),
+    )
+    await worker.blobs.put_file(file.blob_key, path)
+    return (await worker.store.add_file(file, quota_bytes=2**40)).id
+
+
+def asking(content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+async def test_a_batch_of_everything_malformed_costs_a_worker_nothing(tmp_path: Path) -> None:
+    """C6, C7, S8: each in its own words with its path, its neighbours answered, readers in place, the loop free."""
+    held = []
+    for number in range(TRIES):
+        held.append(await seen_by_a_worker(tmp_path / str(number)))
+        if held[-1] < HELD_SECONDS_MAX:
+            return
+    pytest.fail(f"the loop was held for {held} s")
 
 
 SERVER: Final = """

@@ -298,7 +298,7 @@ class FakeInteractive:
     """Events to yield; an exception is raised, an asyncio.Event waited for."""
     waits_for: asyncio.Event | None = None
     error: Exception | None = None
-    estimated: bool = False
+    counted_by: str = "backend"
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     canceled: asyncio.Event = field(default_factory=asyncio.Event)
     bodies: list[bytes] = field(default_factory=list)
@@ -312,7 +312,7 @@ class FakeInteractive:
         except ValueError as error:
             message = f"The request body is not valid JSON: {error}"
             raise InvalidRequestError(message) from error
-        return SimpleNamespace(params=params, stream=params.get("stream", False), model="m", max_tokens=1)
+        return SimpleNamespace(checked=SimpleNamespace(stream=params.get("stream", False)))
 
     async def create(self, _checked: Any, _caller: Any) -> dict[str, Any]:
         self.begun.set()
@@ -340,11 +340,11 @@ class FakeInteractive:
             self.canceled.set()
             raise
 
-    async def count_tokens(self, body: bytes, _caller: Any) -> tuple[int, bool]:
+    async def count_tokens(self, body: bytes, _caller: Any) -> tuple[int, str]:
         self.check(body, _caller)
         if self.error is not None:
             raise self.error
-        return 2095, self.estimated
+        return 2095, self.counted_by
 
 
 @dataclass

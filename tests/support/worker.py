@@ -71,6 +71,11 @@ class ScriptedBackend:
         """The configured name."""
         return "scripted"
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """Not a server."""
+        return False
+
     def counts(self) -> Counter[str]:
         """Return how often each request was sent."""
         return Counter(name for name, _ in self.calls)
@@ -139,9 +144,9 @@ class Worker:
         }
         return await self.admit(spool, Origin(**facts))
 
-    async def ended(self, batch: Batch) -> Batch:
+    async def ended(self, batch: Batch, *, deadline_seconds: float = 20) -> Batch:
         """Wait for a batch's end."""
-        return await eventually(lambda: self._ended(batch))
+        return await eventually(lambda: self._ended(batch), deadline_seconds=deadline_seconds)
 
     async def _ended(self, batch: Batch) -> Batch | None:
         found = await self.batches.retrieve(batch.workspace_id, batch.id)

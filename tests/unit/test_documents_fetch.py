@@ -3,12 +3,14 @@
 import asyncio
 import gzip
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any, Final
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -277,6 +279,72 @@ async def test_an_answer_that_is_no_document_says_its_status(site: Site) -> None
     site.serves("/a", b"no", status=404)
     with pytest.raises(DocumentError, match="answered with status 404"):
         await fetcher().fetch(site.url("/a"))
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "expected"),
+    [
+        *((status, None, None) for status in (204, 400, 401, 403, 404, 410, 451)),
+        *((status, None, 0.0) for status in (408, 425, 429, 500, 502, 503, 504, 599)),
+        *((503, asked, 0.0) for asked in ("soon", "-1", "", "Wed, 21 Oct 2026 07:28:00 GMT", "٣")),
+        (429, "7", 7.0),
+        (503, "86400", 30.0),
+        (404, "7", None),
+    ],
+)
+async def test_a_status_says_whether_it_is_worth_asking_again(
+    site: Site, status: int, asked: str | None, expected: float | None
+) -> None:
+    """X7: what the server says of itself may pass, what it says of the document does not."""
+    site.serves("/a", status=status, headers={} if asked is None else {"Retry-After": asked})
+    with pytest.raises(DocumentError, match=f"status {status}") as told:
+        await fetcher().fetch(site.url("/a"))
+    assert told.value.retry_after_seconds == expected
+
+
+async def test_a_connection_that_fails_may_come_about_again_and_a_rule_that_forbids_it_stays(site: Site) -> None:
+    """X7: refused, cut, silent, a name server in trouble; against an address, a port, a size, a name nobody has."""
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def troubled(_host: str) -> list[str]:
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    site.handlers["/silent"] = silent
+    site.serves("/large", b"x" * 100)
+    passing = [
+        (fetcher("127.0.0.1"), "http://127.0.0.1:9/"),
+        (fetcher(seconds_max=0.2), site.url("/silent")),
+        (Fetcher(resolve=troubled), "http://docs.example/"),
+    ]
+    lasting = [
+        (Fetcher(), "http://127.0.0.1/"),
+        (Fetcher(), "http://docs.example:22/"),
+        (fetcher(bytes_max=50), site.url("/large")),
+        (Fetcher(resolve=Names()), "http://docs.example/"),
+    ]
+    told = []
+    for one, url in passing + lasting:
+        with pytest.raises(DocumentError) as error:
+            await one.fetch(url)
+        told.append(error.value.retry_after_seconds)
+        await one.close()
+    assert told == [0.0] * len(passing) + [None] * len(lasting)
+
+
+async def test_a_certificate_that_is_not_good_does_not_become_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As aiohttp reports it: its own error, with the library's as the cause."""
+
+    async def get(_: Fetcher, url: Any) -> Any:
+        error = ssl.SSLCertVerificationError(1, "self-signed certificate")
+        raise aiohttp.ClientConnectorCertificateError(url, error) from error
+
+    monkeypatch.setattr(Fetcher, "_get", get)
+    with pytest.raises(DocumentError, match="no valid certificate") as told:
+        await Fetcher().fetch("https://docs.example/")
+    assert told.value.retry_after_seconds is None
 
 
 async def test_no_more_is_read_than_a_document_may_have(site: Site) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import pytest
 
 from slackwater.documents import Documents
-from slackwater.documents.shelf import FAILURE_SECONDS, Shelf
+from slackwater.documents.shelf import FAILURE_SECONDS, LASTING_SECONDS, Shelf
 from slackwater.documents.sources import Sources
 from slackwater.domain.document import DocumentError, Form
 from support.api import ManualClock
@@ -159,19 +160,56 @@ async def test_what_may_change_is_asked_for_again_after_its_time() -> None:
     assert make.made == 2
 
 
+async def test_what_may_be_there_again_is_tried_a_few_times_with_growing_waits_for_all_who_ask() -> None:
+    """Who asks too early hears how long to wait; after the last try its absence is the answer for a while."""
+    clock = ManualClock()
+    shelf, away = Shelf(clock=clock), Maker(DocumentError("status 503", retry_after_seconds=0.0))
+
+    async def wait() -> float | None:
+        with pytest.raises(DocumentError, match="status 503") as told:
+            await shelf.get("url", away, keep_seconds=600)
+        return told.value.retry_after_seconds
+
+    for made, seconds in enumerate((1.0, 2.0, 4.0, 8.0), 1):
+        assert [await wait(), await wait()] == [seconds, seconds]
+        clock.advance(seconds - 0.5)
+        assert (await wait(), away.made) == (0.5, made)
+        clock.advance(0.5)
+    assert [await wait(), await wait()] == [None, None]
+    clock.advance(LASTING_SECONDS - 1)
+    assert (await wait(), away.made) == (None, 5)
+    clock.advance(1)
+    assert (await wait(), away.made) == (1.0, 6)
+    clock.advance(1)
+    away.outcome = Thing(1)
+    assert await shelf.get("url", away, keep_seconds=600) is away.outcome
+
+
+async def test_a_server_that_asks_for_a_longer_wait_gets_it() -> None:
+    """Its Retry-After; and all who asked meanwhile hear the same."""
+    clock = ManualClock()
+    shelf, away = Shelf(clock=clock), Maker(DocumentError("status 429", retry_after_seconds=30.0), go=False)
+    asking = [asyncio.ensure_future(shelf.get("url", away)) for _ in range(3)]
+    await settled()
+    away.go.set()
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert [getattr(error, "retry_after_seconds", None) for error in told] == [30.0] * 3
+    assert away.made == 1
+
+
 class Request:
     """Somebody who wants room."""
 
-    def __init__(self, shelf: Shelf, size: int, backend: str = "b") -> None:
+    def __init__(self, shelf: Shelf, size: int, place: Hashable = "b") -> None:
         self.inside = False
         self.done = asyncio.Event()
         self.size = size
         self.true_size: int | None = None
-        self.shelf, self.backend = shelf, backend
+        self.shelf, self.place = shelf, place
         self.task = asyncio.ensure_future(self._go())
 
     async def _go(self) -> None:
-        async with self.shelf.room(self.backend, self.size) as settle:
+        async with self.shelf.room(self.place, self.size) as settle:
             if self.true_size is not None:
                 settle(self.true_size)
             self.inside = True
@@ -182,7 +220,7 @@ async def test_room_is_given_in_order_and_one_that_is_too_large_for_any_goes_alo
     """Memory is bounded, nobody starves, and other backends' requests do not wait."""
     shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
     first, second, huge, small = (Request(shelf, size) for size in (60, 60, 500, 1))
-    other = Request(shelf, 100, backend="other")
+    other = Request(shelf, 100, place="other")
     await settled()
     assert [one.inside for one in (first, second, huge, small, other)] == [True, False, False, False, True]
     first.done.set()
@@ -197,6 +235,18 @@ async def test_room_is_given_in_order_and_one_that_is_too_large_for_any_goes_alo
     small.done.set()
     other.done.set()
     await asyncio.gather(first.task, second.task, huge.task, small.task, other.task)
+
+
+async def test_what_batches_hold_keeps_nobody_out_who_waits_in_person() -> None:
+    """Interactive first: each has a room of its own (`Material` names it), however long batches fill theirs."""
+    shelf = Shelf(clock=ManualClock(), room_bytes_max=100)
+    batch = [Request(shelf, 100, place=("b", False)) for _ in range(3)]
+    person = Request(shelf, 100, place=("b", True))
+    await settled()
+    assert [one.inside for one in (*batch, person)] == [True, False, False, True]
+    for one in (person, *batch):
+        one.done.set()
+        await one.task
 
 
 async def test_room_that_turns_out_not_to_be_needed_goes_to_the_next() -> None:

@@ -17,19 +17,19 @@ async def create(context: Context, caller: Caller) -> Answer:
     """`POST /v1/messages`: the Message, or its events with `stream`. The call ends when the client leaves."""
     interactive = context.services.interactive
     body = await whole(context, context.services.limits.message_body_bytes_max)
-    checked = interactive.check(body, caller)
-    if checked.stream:
-        return EventStream(context, frames(context, _named(interactive.stream(checked, caller))))
+    asked = interactive.check(body, caller)
+    if asked.checked.stream:
+        return EventStream(context, frames(context, _named(interactive.stream(asked, caller))))
     async with Presence(context.http.receive) as presence:
-        return json(await presence.during(interactive.create(checked, caller)))
+        return json(await presence.during(interactive.create(asked, caller)))
 
 
 async def count_tokens(context: Context, caller: Caller) -> Answer:
-    """`POST /v1/messages/count_tokens`; an estimate of ours says so in a header."""
+    """`POST /v1/messages/count_tokens`; where the backend did not count, a header says who did."""
     body = await whole(context, context.services.limits.message_body_bytes_max)
     async with Presence(context.http.receive) as presence:
-        tokens, estimated = await presence.during(context.services.interactive.count_tokens(body, caller))
-    headers = {"slackwater-token-count": "estimate"} if estimated else {}
+        tokens, counted_by = await presence.during(context.services.interactive.count_tokens(body, caller))
+    headers = {} if counted_by == "backend" else {"slackwater-token-count": counted_by}
     return json(TokenCount(input_tokens=tokens), headers=headers)
 
 

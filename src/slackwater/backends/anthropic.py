@@ -74,6 +74,11 @@ class AnthropicBackend:
         """The configured name."""
         return self._name
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """True: whether there is such an endpoint only the server knows."""
+        return True
+
     async def reads(self) -> frozenset[str]:
         """Take documents as they are, unless it is one of the engines that would drop them without a word."""
         if self._documents is None:

@@ -7,6 +7,7 @@ first. No cookies, no credentials, no proxy and nothing else from the environmen
 
 import asyncio
 import socket
+import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from yarl import URL
 
 from slackwater.documents.addresses import PORTS, Address, AllowList, Target, is_public, parsed
 from slackwater.documents.media_types import HEAD_BYTES, sniff
+from slackwater.documents.turns import Turns
 from slackwater.domain.document import DocumentError, Fetched
 
 BYTES_MAX: Final = 32 * 2**20
@@ -27,6 +29,8 @@ SECONDS_MAX: Final = 30.0
 CONNECT_SECONDS_MAX: Final = 10.0
 REDIRECTS_MAX: Final = 3
 CONNECTIONS_MAX: Final = 16
+CONNECTIONS_RESERVED: Final = 4
+"""Of these for what somebody waits for in person: silent servers may hold the others for as long as they are given."""
 URL_CHARACTERS_MAX: Final = 2048
 PIECE_BYTES: Final = 2**16
 
@@ -39,6 +43,10 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _VAGUE: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 """What servers say that do not know."""
 
+AGAIN_SECONDS_MAX: Final = 30.0
+"""The longest wait that a server may ask for."""
+_PASSING: Final = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses that say nothing about what is at the URL."""
 _NOT_PUBLIC: Final = "The URL's host is not at a public address"
 
 Resolve = Callable[[str], Awaitable[list[str]]]
@@ -65,14 +73,14 @@ class Fetcher:
         self._names = ThreadPoolExecutor(CONNECTIONS_MAX, thread_name_prefix="names")
         self._resolve = resolve or self._looked_up
         self._running: dict[str, _Shared] = {}
-        self._turns = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._turns = Turns(CONNECTIONS_MAX, reserved=CONNECTIONS_RESERVED)
 
-    async def fetch(self, url: str) -> Fetched:
-        """Return what is at a URL. Raises DocumentError."""
+    async def fetch(self, url: str, *, urgent: bool = False) -> Fetched:
+        """Return what is at a URL. Raises DocumentError, which says where it may be there again."""
         key = url.split("#", 1)[0]
         shared = self._running.get(key)
         if shared is None:
-            shared = self._running[key] = _Shared(asyncio.create_task(self._fetch(key)))
+            shared = self._running[key] = _Shared(asyncio.create_task(self._fetch(key, urgent=urgent)))
         shared.waiting += 1
         try:
             return await asyncio.shield(shared.task)
@@ -96,15 +104,15 @@ class Fetcher:
         found = await asyncio.get_running_loop().run_in_executor(self._names, _addresses, host)
         return list(dict.fromkeys(found))
 
-    async def _fetch(self, url: str) -> Fetched:
-        async with self._turns:
+    async def _fetch(self, url: str, *, urgent: bool) -> Fetched:
+        async with self._turns.turn(urgent=urgent):
             try:
                 async with asyncio.timeout(self._seconds_max):
                     return await self._follow(url)
             except TimeoutError as error:
-                raise DocumentError("The URL's server did not answer in time") from error
+                raise _passing("The URL's server did not answer in time") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise _cause(error) or DocumentError("The URL's server could not be reached or broke off") from error
+                raise _cause(error) from error
 
     async def _follow(self, url: str) -> Fetched:
         here = _parsed(url)
@@ -137,7 +145,7 @@ class Fetcher:
             if answer.status in _REDIRECTS:
                 return _parsed(str(url.join(URL(answer.headers.get("Location", "")))))
             if answer.status != _OK:
-                raise DocumentError(f"The URL's server answered with status {answer.status}")
+                raise _refused(answer)
             return await self._read(answer, url)
 
     def _target(self, url: URL) -> Target:
@@ -303,13 +311,32 @@ def _addresses(host: str) -> list[str]:
     return [str(where[0]) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
-def _cause(error: BaseException) -> DocumentError | None:
+def _passing(reason: str, seconds: float = 0.0) -> DocumentError:
+    return DocumentError(reason, retry_after_seconds=min(seconds, AGAIN_SECONDS_MAX))
+
+
+def _refused(answer: aiohttp.ClientResponse) -> DocumentError:
+    reason = f"The URL's server answered with status {answer.status}"
+    if answer.status not in _PASSING:
+        return DocumentError(reason)
+    asked = answer.headers.get("Retry-After", "")
+    return _passing(reason, float(asked) if asked.isascii() and asked.isdigit() else 0.0)
+
+
+def _cause(error: BaseException) -> DocumentError:
     """Return what is known about why a connection failed."""
+    reason = "The URL's server could not be reached or broke off"
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, _RefusedError):
-            return DocumentError(_NOT_PUBLIC)
-        if isinstance(seen, socket.gaierror):
-            return DocumentError("The URL's host is not known")
-        seen = seen.__cause__ or seen.__context__
-    return None
+        match seen:
+            case _RefusedError():
+                return DocumentError(_NOT_PUBLIC)
+            case socket.gaierror(errno=socket.EAI_AGAIN):
+                return _passing("The URL's host is not known at the moment")
+            case socket.gaierror():
+                return DocumentError("The URL's host is not known")
+            case ssl.SSLCertVerificationError():
+                return DocumentError("The URL's server has no valid certificate")
+            case _:
+                seen = seen.__cause__ or seen.__context__
+    return DocumentError(reason) if isinstance(error, ValueError) else _passing(reason)

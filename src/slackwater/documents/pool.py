@@ -10,6 +10,7 @@ import structlog
 from slackwater.documents import images, media_types, text
 from slackwater.documents.fetch import Fetcher
 from slackwater.documents.process import ReaderFailedError, ReaderProcess, Task
+from slackwater.documents.turns import Turns
 from slackwater.domain.document import IMAGE_PIXELS_MAX, PDF, DocumentError, Fetched, ImageFacts
 from slackwater.domain.errors import WireError
 from slackwater.ports import Clock
@@ -30,8 +31,8 @@ class Documents:
     """Reads. Make it anywhere; processes start when the first PDF comes.
 
     `seconds_max` is processor time for every 100 pages, and at least once; `memory_bytes_max` is a process's address
-    space beside the file. Calls beyond `processes` wait for their turn, in the order in which they came. Without a
-    `fetcher` no URL is fetched.
+    space beside the file. Calls beyond `processes` wait for their turn, urgent ones first, else in the order in which
+    they came. Without a `fetcher` no URL is fetched.
     """
 
     def __init__(
@@ -47,17 +48,17 @@ class Documents:
         self._clock = clock
         self._limits = (pages_max, seconds_max, memory_bytes_max)
         self._fetcher = fetcher
-        self._turns = asyncio.Semaphore(processes)
+        self._turns = Turns(processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="documents")
         self._idle: list[ReaderProcess] = []
         self._busy: set[ReaderProcess] = set()
 
-    async def read_pdf(self, data: bytes | Path, *, images: bool) -> PDF:
+    async def read_pdf(self, data: bytes | Path, *, images: bool, urgent: bool = False) -> PDF:
         """Read a PDF. Raises DocumentError, or WireError when there is no process to be had."""
         pages_max, seconds_max, memory_bytes_max = self._limits
         seconds = seconds_max * (DRAWING if images else 1)
         task = Task(images=images, pages_max=pages_max, seconds_max=seconds, memory_bytes_max=memory_bytes_max)
-        async with self._turns:
+        async with self._turns.turn(urgent=urgent):
             reader = self._next()
             self._busy.add(reader)
             reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, reader, data, task)
@@ -88,11 +89,11 @@ class Documents:
         """Return a media type."""
         return media_types.sniff(head, filename)
 
-    async def fetch(self, url: str) -> Fetched:
+    async def fetch(self, url: str, *, urgent: bool = False) -> Fetched:
         """Get a URL's bytes."""
         if self._fetcher is None:
             raise DocumentError("URL sources are not enabled on this server")
-        return await self._fetcher.fetch(url)
+        return await self._fetcher.fetch(url, urgent=urgent)
 
     async def close(self) -> None:
         """End the processes and the connections."""

@@ -42,9 +42,9 @@ class Sources:
         self._documents = documents
         self._shelf = shelf or Shelf(clock=clock)
 
-    def room(self, backend: str, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
+    def room(self, place: Hashable, size_bytes: int) -> AbstractAsyncContextManager[Callable[[int], None]]:
         """Hold the room for a request."""
-        return self._shelf.room(backend, size_bytes)
+        return self._shelf.room(place, size_bytes)
 
     async def look(self, source: Mapping[str, Any], pixels_max: int) -> None:
         """Read the header of an image that came with the request, and of nothing else (C6)."""
@@ -78,7 +78,7 @@ class Sources:
         check_length(url)  # before anything is remembered under it
 
         async def make() -> Ready:
-            fetched = await self._documents.fetch(url)
+            fetched = await self._documents.fetch(url, urgent=form.urgent)
             _check_pairing(fetched.media_type, form, "The URL's content")
             return await self._prepared(fetched, form)
 
@@ -110,7 +110,7 @@ class Sources:
             return Ready(source=source, size_bytes=getsizeof(text), parts=(text,), text_bytes=len(fetched.data))
         if form.native:
             return await _encoded(fetched)
-        pdf = await self._documents.read_pdf(fetched.data, images=form.drawn)
+        pdf = await self._documents.read_pdf(fetched.data, images=form.drawn, urgent=form.urgent)
         return await asyncio.to_thread(_converted, pdf, form)
 
 

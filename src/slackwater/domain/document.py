@@ -11,7 +11,14 @@ IMAGE_BYTES_MAX = 10 * 2**20  # contract §12
 class DocumentError(Exception):
     """A source cannot be read; the request that has it is to blame, and nobody else's is touched."""
 
-    def __init__(self, reason: str, *, error_code: str | None = None, details: dict[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        error_code: str | None = None,
+        details: dict[str, object] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         """One sentence for the client, without a path: the JSON path stands before it."""
@@ -19,6 +26,8 @@ class DocumentError(Exception):
         """For `error.details` (contract §2.2), where there is one."""
         self.details = details
         """What else belongs there."""
+        self.retry_after_seconds = retry_after_seconds
+        """It may be there again, after so long at least; None: it is as it is, and trying again changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +90,8 @@ class Form:
     drawn: bool
     """A PDF that it does not read comes with an image of every page."""
     pixels_max: int = IMAGE_PIXELS_MAX
+    urgent: bool = False
+    """Somebody waits for it in person."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -151,10 +151,12 @@ class AttemptFailedError(Exception):
     Tried again a bounded number of times; then `error` becomes the request's result.
     """
 
-    def __init__(self, reason: str, error: WireError) -> None:
+    def __init__(self, reason: str, error: WireError, *, parks: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.error = error
+        self.parks = parks
+        """False where others need not be held up until it is tried again: somebody else's server is away."""
 
 
 class StoreUnavailableError(Exception):

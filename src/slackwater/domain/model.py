@@ -1,7 +1,9 @@
 """Which backend and upstream name serve the model name that a client sends."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from slackwater.domain.pricing import FREE, Price
 
@@ -27,6 +29,8 @@ class Route:
     """The operator lets this backend fetch URL sources itself; otherwise we fetch them."""
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under version 2026-10-21 too (contract §1.2, our extension)."""
+    tokenizer: Callable[[Mapping[str, Any]], int] | None = None
+    """Counts the tokens of a Messages body where the backend does not."""
     price: Price = FREE
     stand_in: bool = False
     """A toy answers, because nothing was configured; every answer says so."""

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Clock
 
 AWAY_FAILURES = 5
@@ -132,6 +133,18 @@ class Gate:
         self.in_flight -= 1
         self._people -= interactive
         self._admit()
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Hear of what fails while the backend is spoken to, and of nothing else."""
+        try:
+            yield
+        except BackendAwayError as away:
+            self.failed(full=away.full, retry_after_seconds=away.retry_after_seconds)
+            raise
+        except (AttemptFailedError, WireError):
+            self.answered()
+            raise
 
     def succeeded(self) -> None:
         """Hear that a call was answered: the backend is there and may get a little more."""

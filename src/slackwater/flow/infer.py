@@ -134,6 +134,7 @@ class Infer:
         upstream = route.upstream_for(checked.model)
         failures = sends = 0
         while True:
+            parked = 1
             if turn.gate is not gate:
                 await self._move(turn, gate)
             if not turn.may_send():
@@ -155,14 +156,15 @@ class Infer:
                 failures += 1
                 if failures >= ATTEMPTS_MAX:
                     raise failed.error from failed
-                pause = backoff_seconds(failures)
+                parked = failed.parks
+                pause = backoff_seconds(failures, failed.error.retry_after_seconds)
             on_answer()
             turn.let_go()
-            gate.parked += 1
+            gate.parked += parked
             try:
                 await self._clock.sleep(pause)
             finally:
-                gate.parked -= 1
+                gate.parked -= parked
 
     async def _attempt(
         self, turn: Turn, gate: Gate, backend: Backend, call: Call, resolved: Resolved
@@ -170,12 +172,9 @@ class Infer:
         """Make one attempt; a request with sources holds its slot while what they stand for is got ready."""
         if not resolved.checked.material:
             return await self._send(turn, gate, backend, call)
-        job = Job(
-            workspace_id=turn.lease.workspace_id,
-            batch_id=turn.lease.batch_id,
-            route=resolved.route,
-            reads=await backend.reads(),
-        )
+        with gate.hearing():
+            reads = await backend.reads()
+        job = Job(workspace_id=turn.lease.workspace_id, batch_id=turn.lease.batch_id, route=resolved.route, reads=reads)
         try:
             async with self._material.filled(call.params, job) as filled:
                 if not turn.may_send():
@@ -191,17 +190,13 @@ class Infer:
         outcome = "refused"
         turn.sending = True
         try:
-            message = await backend.infer(call)
+            with gate.hearing():
+                message = await backend.infer(call)
         except BackendAwayError as away:
             outcome = "full" if away.full else "away"
-            gate.failed(full=away.full, retry_after_seconds=away.retry_after_seconds)
             raise
         except AttemptFailedError:
             outcome = "failed"
-            gate.answered()
-            raise
-        except WireError:
-            gate.answered()
             raise
         else:
             outcome = "ok"

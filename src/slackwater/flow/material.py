@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from slackwater.domain.document import IMAGE_PIXELS_MAX, DocumentError, Form, Ready
+from slackwater.domain.document import DocumentError, Form, Ready
 from slackwater.domain.errors import APIError, AttemptFailedError, InvalidRequestError, WireError
 from slackwater.domain.file import File, missing
 from slackwater.domain.limits import MESSAGE_BODY_BYTES_MAX, MIB
@@ -19,12 +19,8 @@ from slackwater.flow.content import Content
 from slackwater.ports import Blobs, Clock, FileStore, Sources
 from slackwater.wire.carriers import Carrier, carriers
 from slackwater.wire.citing import Citing, Naming
-from slackwater.wire.filling import BYTES_PER_TOKEN, added_tokens, put_together, text_bytes
+from slackwater.wire.filling import added_tokens, check_length, image_pixels_max, put_together
 
-IMAGES_MAX, IMAGES_MAX_SHORT_CONTEXT, SHORT_CONTEXT_TOKENS = 600, 100, 200_000  # contract §12
-MANY_IMAGES, MANY_IMAGES_PIXELS_MAX = 20, 2_000  # contract §12
-BYTES_PER_TOKEN_MAX = 2 * BYTES_PER_TOKEN
-"""No text has tokens as long as this on average: a prompt that is too long by this measure surely is."""
 URL_BYTES_EXPECTED = 8 * MIB
 COPIES = 2
 """How often a text that is put into a request is in memory while it is sent, at least for a moment; base64 only once
@@ -49,6 +45,7 @@ class Job:
             native="pdf" in self.reads,
             drawn=self.route.page_images,
             pixels_max=pixels_max,
+            urgent=self.batch_id is None,
         )
 
 
@@ -93,16 +90,21 @@ class Material:
         Raises NotFoundError, InvalidRequestError with the JSON path, or AttemptFailedError for what is our own fault.
         """
         found = carriers(params)
-        pixels_max = _image_limit(found, job.route)
+        pixels_max = image_pixels_max(found, job.route.max_input_tokens)
         files = await self._find(found, job)
-        async with self._sources.room(job.route.backend, _expected(found, files, job)) as settle:
+        for carrier in found:
+            if carrier.source_type == "url":  # whoever waits for a slow server keeps nobody out of the room
+                await self._told(carrier, files, job, pixels_max)
+        async with self._sources.room(
+            (job.route.backend, job.batch_id is None), _expected(found, files, job)
+        ) as settle:
             ready: dict[int, Ready] = {}
             for carrier in found:
                 one = await self._told(carrier, files, job, pixels_max)
                 if one is not None:
                     ready[id(carrier.block)] = one
             settle(sum((COPIES if one.parts else 1) * one.size_bytes for one in ready.values()))
-            _check_length(text_bytes(found, ready), job.route)
+            check_length(found, ready, job.route.max_input_tokens)
             told, citing = put_together(params, found, ready, cites="citations" in job.reads)
             yield Filled(params=told, citing=citing, added_tokens=added_tokens(found, ready))
 
@@ -128,11 +130,9 @@ class Material:
         try:
             return await self._ready(carrier, files, job, pixels_max)
         except DocumentError as error:
-            details = error.details
-            if error.error_code is not None:
-                details = {**(details or {}), "paths": [carrier.source_path]}
-            message = f"{carrier.source_path}: {error.reason}"
-            raise InvalidRequestError(message, error_code=error.error_code, details=details) from error
+            told = carrier.refused(error)
+            passing = error.retry_after_seconds is not None
+            raise (AttemptFailedError(error.reason, told, parks=False) if passing else told) from error
         except OSError as error:
             raise AttemptFailedError(f"{carrier.source_path}: {error}", APIError("A file could not be read")) from error
         except WireError as error:
@@ -155,16 +155,6 @@ class Material:
         return None
 
 
-def _image_limit(found: Sequence[Carrier], route: Route) -> int:
-    """Return how long an image's side may be, which depends on how many there are; refuse too many (contract §12)."""
-    images = [carrier for carrier in found if carrier.kind == "image"]
-    short = route.max_input_tokens is not None and route.max_input_tokens <= SHORT_CONTEXT_TOKENS
-    limit = IMAGES_MAX_SHORT_CONTEXT if short else IMAGES_MAX
-    if len(images) > limit:
-        raise InvalidRequestError(f"{images[limit].path}: {len(images)} images in a request that may have {limit}")
-    return IMAGE_PIXELS_MAX if len(images) <= MANY_IMAGES else MANY_IMAGES_PIXELS_MAX
-
-
 def _expected(found: Sequence[Carrier], files: Mapping[str, File], job: Job) -> int:
     """Return about how many bytes it takes to fill a request in."""
     total = 0
@@ -176,10 +166,3 @@ def _expected(found: Sequence[Carrier], files: Mapping[str, File], job: Job) -> 
         elif carrier.source_type == "url":
             total += URL_BYTES_EXPECTED
     return total
-
-
-def _check_length(size_bytes: int, route: Route) -> None:
-    """Refuse documents that are surely longer than the model's context (contract §2.3)."""
-    if route.max_input_tokens is not None and size_bytes // BYTES_PER_TOKEN_MAX > route.max_input_tokens:
-        tokens = size_bytes // BYTES_PER_TOKEN
-        raise InvalidRequestError(f"prompt is too long: {tokens} tokens > {route.max_input_tokens} maximum")

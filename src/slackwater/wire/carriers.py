@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater.domain.document import DocumentError
+from slackwater.domain.errors import InvalidRequestError
+
 Block = dict[str, Any]
 
 MATERIAL = frozenset({"image", "document", "search_result", "container_upload"})
@@ -54,6 +57,19 @@ class Carrier:
     def cited(self) -> bool:
         """Whether answers are to say where in it their words come from."""
         return bool((self.block.get("citations") or {}).get("enabled"))
+
+    def refused(self, error: DocumentError) -> InvalidRequestError:
+        """Return what the client is told about its source (contract §2.3)."""
+        details = error.details
+        if error.error_code is not None:
+            details = {**(details or {}), "paths": [self.source_path]}
+        return InvalidRequestError(
+            f"{self.source_path}: {error.reason}",
+            error_code=error.error_code,
+            details=details,
+            retry_after_seconds=error.retry_after_seconds,
+            should_retry=None if error.retry_after_seconds is None else True,
+        )
 
 
 def carriers(params: Mapping[str, Any]) -> list[Carrier]:

@@ -4,12 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
-from slackwater.domain.document import Ready
+from slackwater.domain.document import IMAGE_PIXELS_MAX, Ready
+from slackwater.domain.errors import InvalidRequestError
 from slackwater.wire.carriers import Block, Carrier, replaced
 from slackwater.wire.citing import Citable, Citing, Location, Naming, instructed
 from slackwater.wire.pages import texts_of
 
 BYTES_PER_TOKEN: Final = 4
+BYTES_PER_TOKEN_MAX: Final = 2 * BYTES_PER_TOKEN
+"""No text has tokens as long as this on average: a prompt that is too long by this measure surely is."""
+IMAGES_MAX, IMAGES_MAX_SHORT_CONTEXT, SHORT_CONTEXT_TOKENS = 600, 100, 200_000  # contract §12
+MANY_IMAGES, MANY_IMAGES_PIXELS_MAX = 20, 2_000  # contract §12
 IMAGE_TOKENS: Final = 1_568  # contract §12: at most
 _LOCATIONS: Final[dict[str, Location]] = {"text": "char_location", "content": "content_block_location"}
 
@@ -39,7 +44,25 @@ def put_together(
     return instructed(filled), Citing(sources=tuple(_citable(found, ready)))
 
 
-def text_bytes(found: Sequence[Carrier], ready: Mapping[int, Ready]) -> int:
+def image_pixels_max(found: Sequence[Carrier], max_input_tokens: int | None) -> int:
+    """Return how long an image's side may be, which depends on how many there are; refuse too many (contract §12)."""
+    images = [carrier for carrier in found if carrier.kind == "image"]
+    short = max_input_tokens is not None and max_input_tokens <= SHORT_CONTEXT_TOKENS
+    limit = IMAGES_MAX_SHORT_CONTEXT if short else IMAGES_MAX
+    if len(images) > limit:
+        raise InvalidRequestError(f"{images[limit].path}: {len(images)} images in a request that may have {limit}")
+    return IMAGE_PIXELS_MAX if len(images) <= MANY_IMAGES else MANY_IMAGES_PIXELS_MAX
+
+
+def check_length(found: Sequence[Carrier], ready: Mapping[int, Ready], max_input_tokens: int | None) -> None:
+    """Refuse documents that are surely longer than the model's context (contract §2.3)."""
+    size_bytes = _text_bytes(found, ready)
+    if max_input_tokens is not None and size_bytes // BYTES_PER_TOKEN_MAX > max_input_tokens:
+        tokens = size_bytes // BYTES_PER_TOKEN
+        raise InvalidRequestError(f"prompt is too long: {tokens} tokens > {max_input_tokens} maximum")
+
+
+def _text_bytes(found: Sequence[Carrier], ready: Mapping[int, Ready]) -> int:
     """Return how many bytes of text the documents have, as far as that is known."""
     total = 0
     for carrier in found:

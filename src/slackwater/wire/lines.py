@@ -160,6 +160,17 @@ def finish_message(message: dict[str, Any], *, model: str, service_tier: str) ->
     return finished
 
 
+def finish_event(event: dict[str, Any], *, model: str, usage: dict[str, Any]) -> dict[str, Any]:
+    """Let `message_start` carry the client's model name, and gather the usage of the whole message in `usage`."""
+    if event.get("type") == "message_start":
+        message = {**event["message"], "model": model}
+        usage.update(message.get("usage") or {})
+        return {**event, "message": message}
+    if event.get("type") == "message_delta":
+        usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+    return event
+
+
 _USAGE_KEYS: Final = frozenset(
     {
         "input_tokens",

@@ -71,7 +71,7 @@ async def test_a_token_count_says_when_it_is_an_estimate(world: World) -> None:
     """Contract §7.2."""
     async with world.client() as client:
         counted = await client.post("/v1/messages/count_tokens", content=BODY)
-        world.interactive.estimated = True
+        world.interactive.counted_by = "estimate"
         estimated = await client.post("/v1/messages/count_tokens", content=BODY)
     assert counted.json() == estimated.json() == {"input_tokens": 2095}
     assert "slackwater-token-count" not in counted.headers

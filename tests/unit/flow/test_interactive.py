@@ -1,8 +1,9 @@
 """Synchronous calls: same gate, first in line, told at once what is wrong, and metered like everything else."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, cast
 
@@ -55,6 +56,7 @@ class Backend:
     def __init__(self, failure: Exception | None = None, count: int | None = None) -> None:
         self.failure = failure
         self.count = count
+        self.asks_for_counts = True
         self.calls: list[Call] = []
         self.at_the_end: Callable[[], None] = lambda: None
 
@@ -77,8 +79,13 @@ class Backend:
         finally:
             self.at_the_end()
 
+    async def reads(self) -> frozenset[str]:
+        return frozenset()
+
     async def count_tokens(self, call: Call) -> int | None:
         self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
         return self.count
 
     async def models(self) -> list[str]:
@@ -88,19 +95,36 @@ class Backend:
         pass
 
 
+class Refusing:
+    """Material that cannot be had."""
+
+    @asynccontextmanager
+    async def filled(self, _params: Any, _job: Any) -> AsyncIterator[Any]:
+        raise InvalidRequestError("messages.0.content.0.document.source.file: The PDF is password-protected")
+        yield
+
+
 class Desk:
     """An Interactive and everything around it."""
 
-    def __init__(self, failure: Exception | None = None, count: int | None = None, *, slots: int | None = None) -> None:
+    def __init__(
+        self,
+        failure: Exception | None = None,
+        count: int | None = None,
+        *,
+        slots: int | None = None,
+        tokenizer: Callable[[Any], int] | None = None,
+    ) -> None:
         clock = SystemClock()
         self.backend, self.ledger = Backend(failure, count), Ledger()
         self.gate = Gate("b", ceiling=1, adaptive=False, clock=clock, slots=slots, reserved=1 if slots else 0)
-        routes = Routes(routes=(Route(id="claude", backend="b", upstream="qwen", price=PRICE, max_tokens=100),))
+        route = Route(id="claude", backend="b", upstream="qwen", price=PRICE, max_tokens=100, tokenizer=tokenizer)
+        routes = Routes(routes=(route,))
         self.step = Interactive(
             routes=routes,
             backends={"b": self.backend},
             gates={"b": self.gate},
-            material=cast("Any", None),  # nobody here sends any
+            material=cast("Any", Refusing()),
             ledger=self.ledger,
             clock=clock,
         )
@@ -217,13 +241,83 @@ async def test_a_person_goes_before_batch_work_that_is_waiting() -> None:
     assert desk.gate.in_flight == 1
 
 
-@pytest.mark.parametrize(("count", "expected"), [(42, (42, False)), (None, (15, True))])
-async def test_tokens_are_counted_by_the_backend_or_estimated_and_said_so(
-    count: int | None, expected: tuple[int, bool]
+async def test_a_call_whose_own_documents_are_at_fault_says_nothing_about_its_backend() -> None:
+    """X7: one that was not asked is neither there nor away; the circuit stays as it is, also for streams and counts."""
+    desk = Desk(BackendAwayError("refused"))
+    for _ in range(AWAY_FAILURES - 1):
+        with pytest.raises(OverloadedError):
+            await desk.create()
+    document = {"type": "document", "source": {"type": "file", "file_id": "file_1"}}
+    params = {"model": "claude", "messages": [{"role": "user", "content": [document]}]}
+    body = json.dumps({**params, "max_tokens": 10}).encode()
+    with pytest.raises(InvalidRequestError, match="password"):
+        await desk.step.create(desk.step.check(body, CALLER), CALLER)
+    with pytest.raises(InvalidRequestError, match="password"):
+        await anext(desk.step.stream(desk.step.check(body, CALLER), CALLER))
+    with pytest.raises(InvalidRequestError, match="password"):
+        await desk.step.count_tokens(json.dumps(params).encode(), CALLER)
+    assert (desk.gate.in_flight, desk.gate.away) == (0, False)
+    with pytest.raises(OverloadedError):
+        await desk.create()
+    assert desk.gate.away
+
+
+COUNTED = b'{"model":"claude","messages":[{"role":"user","content":"hi"}]}'
+
+
+@pytest.mark.parametrize(
+    ("count", "tokenizer", "expected"),
+    [
+        (42, lambda _: 7, (42, "backend")),
+        (None, lambda params: len(params["messages"]) + 6, (7, "tokenizer")),
+        (None, None, (15, "estimate")),
+    ],
+)
+async def test_tokens_are_counted_by_the_backend_else_by_a_tokenizer_of_ours_else_estimated_and_that_is_said(
+    count: int | None, tokenizer: Callable[[Any], int] | None, expected: tuple[int, str]
 ) -> None:
-    """Contract §7.2: the backend's own count where it has one, else a marked estimate."""
-    body = b'{"model":"claude","messages":[{"role":"user","content":"hi"}]}'
-    assert await Desk(count=count).step.count_tokens(body, CALLER) == expected
+    """Contract §7.2."""
+    assert await Desk(count=count, tokenizer=tokenizer).step.count_tokens(COUNTED, CALLER) == expected
+
+
+async def test_a_count_that_the_backend_is_asked_for_is_one_of_its_calls() -> None:
+    """Within its limit and ahead of batch work; it opens the circuit (X7) and does not ask while that is open."""
+    desk = Desk(count=42, tokenizer=lambda _: 7)
+    desk.gate.take()
+    counting = asyncio.ensure_future(desk.step.count_tokens(COUNTED, CALLER))
+    batch = asyncio.ensure_future(desk.gate.acquire(interactive=False))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (desk.backend.calls, batch.done()) == ([], False)
+    desk.gate.release()
+    assert await counting == (42, "backend")
+    await batch
+    desk.gate.release()
+    desk.backend.failure = BackendAwayError("refused")
+    for _ in range(AWAY_FAILURES + 2):
+        assert await desk.step.count_tokens(COUNTED, CALLER) == (7, "tokenizer")
+    assert len(desk.backend.calls) == 1 + AWAY_FAILURES
+    assert (desk.gate.away, desk.gate.in_flight) == (True, 0)
+
+
+async def test_a_count_for_which_the_backend_is_not_asked_waits_for_nobody() -> None:
+    """Its slots may all be taken, and it may be away."""
+    desk = Desk(count=42)
+    desk.backend.asks_for_counts = False
+    desk.gate.take()
+    for _ in range(AWAY_FAILURES):
+        desk.gate.failed(full=False, retry_after_seconds=None)
+    assert await desk.step.count_tokens(COUNTED, CALLER) == (42, "backend")
+    assert desk.gate.away
+
+
+async def test_a_count_that_fails_is_no_reason_to_tell_the_client() -> None:
+    """A marked estimate is better than a 500; what is wrong with the request is told."""
+    desk = Desk(AttemptFailedError("500", APIError("The backend answered 500.")))
+    assert (await desk.step.count_tokens(COUNTED, CALLER))[1] == "estimate"
+    desk.backend.failure = InvalidRequestError("no")
+    with pytest.raises(InvalidRequestError):
+        await desk.step.count_tokens(COUNTED, CALLER)
 
 
 async def test_a_stream_that_is_left_is_closed_at_the_backend_before_its_place_is_given_away() -> None:

@@ -11,17 +11,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from slackwater.documents.sources import Sources
-from slackwater.domain.document import PDF, DocumentError, Fetched, PDFPage
-from slackwater.domain.errors import WireError
+from slackwater.domain.document import PDF, DocumentError, Fetched, PDFPage, Ready
+from slackwater.domain.errors import BackendAwayError, InvalidRequestError, NotFoundError, WireError
 from slackwater.domain.file import File
-from slackwater.domain.model import Route
+from slackwater.domain.model import Route, Routes
 from slackwater.flow.files import Files
+from slackwater.flow.gate import AWAY_FAILURES
+from slackwater.flow.interactive import Caller, Interactive
+from slackwater.flow.material import Material
 from slackwater.ports import Call
-from support.pdf import encrypted_pdf, text_pdf
-from support.worker import WORKSPACE, Worker, message, working
+from support.pdf import ballasted, encrypted_pdf, number_in, text_pdf
+from support.worker import TERMS, WORKSPACE, Worker, message, until, working
 
 THEIRS = "wrkspc_theirs"
 PIXEL = base64.b64decode(
@@ -75,8 +79,13 @@ class Desk:
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     answer: str = "hi"
     reads: Counter[str] = field(default_factory=Counter)
+    keys: list[str] = field(default_factory=list)
+    """Of the blobs that were read."""
+    urgent: list[bool] = field(default_factory=list)
+    """For each fetch and each PDF that was read, whether somebody waited for it in person."""
     fetched: Counter[str] = field(default_factory=Counter)
-    web: dict[str, Fetched] = field(default_factory=dict)
+    web: dict[str, Fetched | list[Fetched | DocumentError]] = field(default_factory=dict)
+    """What is at each URL; of a list, one after the other."""
 
     async def upload(self, data: bytes, mime_type: str = "application/pdf", workspace_id: str = WORKSPACE) -> File:
         path = self.directory / "upload"
@@ -92,12 +101,31 @@ class Desk:
 
     async def ask(self, requests: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Return each request's message, or its error."""
-        batch = await self.worker.ended(await self.worker.create(requests))
+        batch = await self.worker.ended(await self.worker.create(requests), deadline_seconds=120)
         lines = await self.worker.lines(batch)
         return {
             name: line["message"] if line["type"] == "succeeded" else line["error"]["error"]
             for name, line in lines.items()
         }
+
+    @property
+    def interactive(self) -> Interactive:
+        """The way of those who wait, over the same parts."""
+        worker = self.worker
+        return Interactive(
+            routes=Routes(routes=ROUTES),
+            backends={"scripted": worker.backend},
+            gates={"scripted": worker.gate},
+            material=Material(files=worker.store, blobs=worker.blobs, sources=worker.sources, clock=worker.clock),
+            ledger=worker.store,
+            clock=worker.clock,
+        )
+
+    async def call(self, block: dict[str, Any], workspace_id: str = WORKSPACE) -> dict[str, Any]:
+        """Return the answer to a synchronous call."""
+        caller = Caller(workspace_id=workspace_id, key_id="k", terms=TERMS)
+        body = json.dumps({"model": "m", "max_tokens": 10, **asking(block)}).encode()
+        return await self.interactive.create(self.interactive.check(body, caller), caller)
 
     async def block(self, block: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Return what a block became."""
@@ -137,34 +165,40 @@ def _watch(desk: Desk, sources: Sources) -> None:
     read_pdf: Callable[..., Awaitable[PDF]] = documents.read_pdf
     read: Callable[..., Awaitable[bytes]] = desk.worker.blobs.read
 
-    async def counting_pdf(data: bytes, *, images: bool) -> PDF:
+    async def counting_pdf(data: bytes, **how: bool) -> PDF:
+        desk.urgent.append(how["urgent"])
         desk.reads["pdf"] += 1
-        return await read_pdf(data, images=images)
+        return await read_pdf(data, **how)
 
     async def counting_read(key: str, offset: int = 0, length: int | None = None) -> bytes:
         desk.reads[key.split("/", maxsplit=1)[0]] += 1
+        desk.keys.append(key)
         return await read(key, offset, length)
 
-    async def fetch(url: str) -> Fetched:
+    async def fetch(url: str, *, urgent: bool) -> Fetched:
+        desk.urgent.append(urgent)
         desk.fetched[url] += 1
         await asyncio.sleep(0)
-        if url not in desk.web:
-            raise DocumentError("The URL's host is not at a public address")
-        return desk.web[url]
+        found = desk.web.get(url, DocumentError("The URL's host is not at a public address"))
+        if isinstance(found, list):
+            found = found.pop(0)
+        if isinstance(found, DocumentError):
+            raise found
+        return found
 
     documents.read_pdf, documents.fetch = counting_pdf, fetch
     desk.worker.blobs.read = counting_read  # type: ignore[method-assign]
 
 
-async def test_a_hundred_questions_about_one_pdf_read_and_convert_it_once(desk: Desk) -> None:
+async def test_a_thousand_questions_about_one_pdf_read_and_convert_it_once(desk: Desk) -> None:
     """Every request carries every page's text, in order, pages marked; title and context stay with the block."""
-    file = await desk.upload(text_pdf(KOREAN))
+    file = await desk.upload(ballasted(text_pdf(KOREAN), 20_000_000))
     block = document(of(file), title="T", context="C", cache_control={"type": "ephemeral"})
-    outcomes = await desk.ask({f"r{number}": asking(block) for number in range(100)})
+    outcomes = await desk.ask({f"r{number}": asking(block) for number in range(1_000)})
     assert all("content" in outcome for outcome in outcomes.values())
     text = "\n".join(f'<page number="{number}">\n{page}\n</page>' for number, page in enumerate(KOREAN, 1))
     expected = {**block, "source": {"type": "text", "media_type": "text/plain", "data": text}}
-    assert [params["messages"][0]["content"][0] for params in desk.sent.values()] == [expected] * 100
+    assert [params["messages"][0]["content"][0] for params in desk.sent.values()] == [expected] * 1_000
     assert (desk.reads["pdf"], desk.reads["files"]) == (1, 1)
 
 
@@ -183,6 +217,18 @@ async def test_a_pdf_comes_to_each_backend_as_it_can_read_it(desk: Desk) -> None
     for source in (of(file), inline(pdf)):
         block = document(source, citations={"enabled": True})
         assert await desk.block(block) == {**block, "source": inline(pdf)}
+
+
+async def test_a_model_that_sees_gets_every_page_of_a_long_pdf_in_order(desk: Desk) -> None:
+    """Its text and its picture, page by page, each picture that of its own page."""
+    pages = [f"{number}쪽: 대한민국의 주권은 국민에게 있다" for number in range(1, 121)]
+    file = await desk.upload(text_pdf(pages, numbered=True))
+    content = (await desk.block(document(of(file)), model="seeing"))["source"]["content"]
+    assert [part["type"] for part in content] == ["text", "image"] * 120
+    assert [f'<page number="{number}">' in part["text"] for number, part in enumerate(content[::2], 1)] == [True] * 120
+    assert [page in part["text"] for page, part in zip(pages, content[::2], strict=True)] == [True] * 120
+    pictures = [base64.b64decode(part["source"]["data"]) for part in content[1::2]]
+    assert [number_in(picture) for picture in pictures] == [*range(1, 121)]
 
 
 async def test_texts_and_images_come_from_files_too_and_inside_tool_results(desk: Desk) -> None:
@@ -225,6 +271,63 @@ async def test_a_url_is_fetched_once_for_a_batch_and_its_content_decides(desk: D
     assert desk.fetched["https://x/b"] == 2
     assert await desk.block(image(picture), model="fetching") == image(picture)
     assert (await desk.block(document(text), model="fetching"))["source"]["type"] == "text"
+
+
+def away(reason: str = "The URL's server answered with status 503", seconds: float = 0.01) -> DocumentError:
+    return DocumentError(reason, retry_after_seconds=seconds)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the waits between tries grow from a hundredth of a second."""
+    monkeypatch.setattr("slackwater.documents.shelf.AGAIN_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_url_that_is_not_there_for_a_moment_is_asked_again_once_for_all_requests(desk: Desk) -> None:
+    """X7: what may pass costs a request attempts, not its life, and the server one call for each try of all of them."""
+    text = Fetched(data=b"at last", media_type="text/plain")
+    desk.web["https://x/a"] = [away(), away(), away(), away(), text]
+    source = {"type": "url", "url": "https://x/a"}
+    outcomes = await desk.ask({f"r{number}": asking(document(source)) for number in range(30)})
+    assert {outcome["type"] for outcome in outcomes.values()} == {"message"}
+    assert desk.sent["r7"]["messages"][0]["content"][0]["source"]["data"] == "at last"
+    assert desk.fetched["https://x/a"] == 5
+    assert desk.worker.gate.parked == 0
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_url_that_stays_away_becomes_each_request_s_error_after_a_few_tries(desk: Desk) -> None:
+    """S8, X7: bounded; what is permanent is not tried twice; the neighbours, and the backend's other work, go on."""
+    desk.web["https://x/away"] = [away()] * 9
+    desk.web["https://x/none"] = [DocumentError("The URL's server answered with status 404")] * 9
+    gone, none = ({"type": "url", "url": f"https://x/{name}"} for name in ("away", "none"))
+    requests = {f"away{number}": asking(document(gone)) for number in range(20)}
+    requests |= {f"none{number}": asking(image(none)) for number in range(20)} | {"good": asking()}
+    outcomes = await desk.ask(requests)
+    at = "messages.0.content.0"
+    assert {outcomes[f"away{number}"]["message"] for number in range(20)} == {
+        f"{at}.document.source.url: The URL's server answered with status 503"
+    }
+    assert {outcomes[f"none{number}"]["message"] for number in range(20)} == {
+        f"{at}.image.source.url: The URL's server answered with status 404"
+    }
+    kinds = {name: outcome["type"] for name, outcome in outcomes.items()}
+    assert kinds == dict.fromkeys(requests, "invalid_request_error") | {"good": "message"}
+    assert desk.fetched == {"https://x/away": 5, "https://x/none": 1}
+    assert set(desk.sent) == {"good"}
+
+
+async def test_requests_that_wait_for_a_server_that_is_away_hold_up_nobody_else(desk: Desk) -> None:
+    """S8: they hold no slot and no room meanwhile, and however many there are, others are started."""
+    requests = {}
+    for number in range(100):
+        desk.web[f"https://x/{number}"] = [away(seconds=3600)] * 9
+        requests[f"r{number}"] = asking(document({"type": "url", "url": f"https://x/{number}"}))
+    await desk.worker.create(requests)
+    await until(lambda: len(desk.fetched) == 100)
+    assert (await desk.ask({"other": asking()}))["other"]["type"] == "message"
+    assert desk.worker.gate.in_flight == 0
 
 
 async def test_what_cannot_be_honoured_is_each_request_s_own_error(desk: Desk) -> None:
@@ -280,6 +383,91 @@ async def test_what_cannot_be_honoured_is_each_request_s_own_error(desk: Desk) -
     assert set(desk.sent) == set(good)
 
 
+async def test_another_workspace_s_file_is_touched_by_nothing_that_this_one_asks(desk: Desk) -> None:
+    """W1 to W3, A5: in calls, streams, counts and batches it is as if there were none.
+
+    Nothing of it is read meanwhile, neither its bytes nor what was made of them: there is nothing to be measured.
+    """
+    pdf = text_pdf(KOREAN)
+    theirs = await desk.upload(pdf, workspace_id=THEIRS)
+    block = document(of(theirs))
+    await desk.call(block, THEIRS)
+    assert (desk.keys, desk.reads["pdf"]) == ([theirs.blob_key], 1)
+    told = []
+    used: list[str] = []
+    of_file = desk.worker.sources.of_file
+
+    async def watched(file: File, *more: Any) -> Ready:
+        used.append(file.id)
+        return await of_file(file, *more)
+
+    desk.worker.sources.of_file = watched  # type: ignore[method-assign]
+    interactive, caller = desk.interactive, Caller(workspace_id=WORKSPACE, key_id="k", terms=TERMS)
+    for file_id in (theirs.id, "file_01" + "1" * 22):
+        params = {"model": "m", **asking(document({"type": "file", "file_id": file_id}))}
+        asked = interactive.check(json.dumps({**params, "max_tokens": 9}).encode(), caller)
+        with pytest.raises(NotFoundError) as called:
+            await interactive.create(asked, caller)
+        with pytest.raises(NotFoundError) as streamed:
+            await anext(interactive.stream(asked, caller))
+        with pytest.raises(NotFoundError) as counted:
+            await interactive.count_tokens(json.dumps(params).encode(), caller)
+        outcome = (await desk.ask({"one": params}))["one"]
+        assert outcome["type"] == "not_found_error"
+        messages = {called.value.message, streamed.value.message, counted.value.message, outcome["message"]}
+        told.append({message.replace(file_id, "ID") for message in messages})
+    assert told == [{"File `ID` not found."}] * 2
+    assert (used, desk.reads["files"], desk.reads["pdf"]) == ([], 1, 1)
+    mine = await desk.upload(pdf)
+    await desk.block(document(of(mine)))
+    assert mine.blob_key != theirs.blob_key
+    assert used == [mine.id]
+    assert [key for key in desk.keys if key.startswith("files/")] == [theirs.blob_key, mine.blob_key]
+    assert desk.reads["pdf"] == 2, "equal bytes were not converted anew, which others can measure"
+
+
+async def test_who_waits_in_person_waits_for_no_batch_s_documents(desk: Desk) -> None:
+    """Interactive first: with a room of its own in memory, and ahead at the readers of PDFs and the fetcher."""
+    desk.worker.sources._shelf._room_bytes_max = 1  # any request with documents fills it
+    file, text = await desk.upload(text_pdf(KOREAN)), await desk.upload(b"text", "text/plain")
+    desk.web["https://x/b"] = Fetched(data=b"text", media_type="text/plain")
+    go_on = asyncio.Event()
+    answer = desk.worker.backend.answer
+
+    async def slow(call: Call) -> dict[str, Any]:
+        if call.custom_id is not None:
+            await go_on.wait()
+        return await answer(call)
+
+    desk.worker.backend.answer = slow
+    batch = await desk.worker.create({f"r{number}": asking(document(of(file))) for number in range(4)})
+    await until(lambda: desk.worker.backend.calls)
+    assert len(desk.worker.backend.calls) == 1
+    assert desk.worker.gate.in_flight == 4
+    for block in (
+        document(of(text)),
+        document(inline(text_pdf(["new"]))),
+        document({"type": "url", "url": "https://x/b"}),
+    ):
+        async with asyncio.timeout(20):
+            assert (await desk.call(block))["type"] == "message"
+    go_on.set()
+    await desk.worker.ended(batch)
+    assert desk.urgent == [False, True, True]
+
+
+async def test_a_url_that_is_away_is_told_at_once_to_who_waits_in_person(desk: Desk) -> None:
+    """Its SDK tries again, and is told when; what is wrong for good is not worth that."""
+    desk.web["https://x/away"] = [away(seconds=7.0)]
+    desk.web["https://x/none"] = [DocumentError("The URL's server answered with status 404")]
+    told = []
+    for name in ("away", "none"):
+        with pytest.raises(InvalidRequestError, match=r"source\.url: The URL's server answered") as error:
+            await desk.call(document({"type": "url", "url": f"https://x/{name}"}))
+        told.append((error.value.retry_after_seconds, error.value.should_retry))
+    assert told == [(7.0, True), (None, None)]
+
+
 async def test_a_pdf_of_pictures_is_refused_where_only_text_can_be_given(desk: Desk) -> None:
     """An empty document would be dropped in silence."""
     scan = document(inline(text_pdf([" ", " "])))
@@ -332,8 +520,9 @@ async def test_a_reader_that_does_not_start_is_tried_again(desk: Desk) -> None:
     documents: Any = desk.worker.sources._documents
     failures = iter([WireError("no process"), WireError("no process")])
 
-    async def flaky(_data: bytes, *, images: bool) -> PDF:
+    async def flaky(_data: bytes, *, images: bool, urgent: bool) -> PDF:
         assert not images
+        assert not urgent
         for failure in failures:
             raise failure
         return PDF(pages=(PDFPage(number=1, text="at last"),))
@@ -341,6 +530,22 @@ async def test_a_reader_that_does_not_start_is_tried_again(desk: Desk) -> None:
     documents.read_pdf = flaky
     became = await desk.block(document(inline(b"%PDF-")))
     assert "at last" in became["source"]["data"]
+
+
+async def test_a_backend_that_cannot_be_asked_what_it_reads_is_away(desk: Desk) -> None:
+    """X7: its circuit opens as it does for any call; the request waits for it and loses nothing."""
+    reads, asked = desk.worker.backend.reads, []
+
+    async def refused() -> frozenset[str]:
+        asked.append(desk.worker.gate.away)
+        if len(asked) <= AWAY_FAILURES:
+            raise BackendAwayError("connection refused")
+        return await reads()
+
+    desk.worker.backend.reads = refused  # type: ignore[method-assign]
+    desk.worker.gate._clock.sleep = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+    await desk.block(document(inline(text_pdf(KOREAN))))
+    assert asked == [False] * AWAY_FAILURES + [True]
 
 
 async def test_quotes_become_citations_where_the_backend_has_none(desk: Desk) -> None:

@@ -44,6 +44,11 @@ class LlamaCppBackend:
         """The configured name."""
         return self._engine.name
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """True: the engine counts."""
+        return True
+
     async def reads(self) -> frozenset[str]:
         """Take text, and images where there is a projector."""
         return frozenset()

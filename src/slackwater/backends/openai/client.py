@@ -66,6 +66,11 @@ class OpenAIBackend:
         """The configured name."""
         return self._name
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """True where the server has a tokenizer to ask, or has not said yet who it is."""
+        return not self._settled or self._options.tokenize is not None
+
     async def reads(self) -> frozenset[str]:
         """Take text and images: chat completions know no documents."""
         return frozenset()

@@ -30,6 +30,11 @@ class SimulatedBackend:
         """The configured name."""
         return self._name
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """False: it is no server."""
+        return False
+
     async def reads(self) -> frozenset[str]:
         """Read text: it stands for a model that reads nothing else."""
         return frozenset()
