@@ -6,12 +6,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from slackwater.backends.tokenizer import MESSAGE_TOKENS
 from slackwater.clock import SystemClock
-from slackwater.config import Settings, load
+from slackwater.config import ConfigError, Settings, load
 from slackwater.domain.ids import IdSource
 from slackwater.main import connections as connections_module
 from slackwater.main.connections import open_connections
 from support.gguf import tiny_model
+from support.tokenizer import word_tokenizer
 
 SERVER = 'protocol = "openai"\nurl = "http://127.0.0.1:1"\n'
 
@@ -87,3 +89,39 @@ async def test_a_machine_without_the_engine_says_so_in_the_log(tmp_path: Path, m
         async with open_connections(settings(tmp_path, local), SystemClock(), IdSource(lambda: 0)):
             pass
     assert [entry["error"] for entry in logged] == ["The engine is not installed."]
+
+
+async def test_models_with_one_tokenizer_share_it_and_others_have_none(tmp_path: Path) -> None:
+    """A directory means the file in it; names are relative to the configuration."""
+    (tmp_path / "qwen").mkdir()
+    word_tokenizer(tmp_path / "qwen" / "tokenizer.json")
+    models = "".join(
+        f'[[models]]\nid = "{name}"\nbackend = "a"\n{tokenizer}'
+        for name, tokenizer in [
+            ("one", 'tokenizer = "qwen/tokenizer.json"\n'),
+            ("two*", 'tokenizer = "qwen"\n'),
+            ("none", ""),
+        ]
+    )
+    configured = settings(tmp_path, f'[[backends]]\nname = "a"\n{SERVER}{models}')
+    async with open_connections(configured, SystemClock(), IdSource(lambda: 0)) as connections:
+        one, two, none = (connections.routes.find(name) for name in ("one", "two-b", "none"))
+    assert one is not None
+    assert two is not None
+    assert none is not None
+    assert one.tokenizer is two.tokenizer
+    assert none.tokenizer is None
+    assert one.tokenizer is not None
+    assert one.tokenizer({"messages": [{"role": "user", "content": "one two"}]}) == 2 + MESSAGE_TOKENS
+
+
+async def test_a_tokenizer_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    """A mistake in the configuration is told as one, before anybody counts."""
+    (tmp_path / "tokenizer.json").write_text("{}")
+    model = '[[models]]\nid = "m"\nbackend = "a"\ntokenizer = "tokenizer.json"\n'
+    configured = settings(tmp_path, f'[[backends]]\nname = "a"\n{SERVER}{model}')
+    with pytest.raises(ConfigError, match=r"models: .*tokenizer\.json cannot be used as a tokenizer"):
+        async with open_connections(configured, SystemClock(), IdSource(lambda: 0)):
+            pass
+    with pytest.raises(ConfigError, match="there is no file"):
+        settings(tmp_path, f'[[backends]]\nname = "a"\n{SERVER}{model.replace("tokenizer.json", "none.json")}')

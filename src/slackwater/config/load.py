@@ -88,9 +88,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _resolve_files(tree: dict[str, Any], directory: Path) -> None:
     """Let the model files that a configuration file names be relative to that file, wherever the command runs."""
-    backends = tree.get("backends")
-    for table in (tree.get("engine"), *(backends if isinstance(backends, list) else ())):
-        for key in ("model", "mmproj") if isinstance(table, dict) else ():
+    lists = [tree[name] for name in ("backends", "models") if isinstance(tree.get(name), list)]
+    for table in (tree.get("engine"), *itertools.chain(*lists)):
+        for key in ("model", "mmproj", "tokenizer") if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):
                 table[key] = str(directory / Path(table[key]).expanduser())
 

@@ -188,12 +188,26 @@ class ModelSettings(Section):
     false: images are refused; None: images are passed on, and PDFs come as text."""
     allow_sampling: bool = False
     """Accept `temperature`, `top_p` and `top_k` under API version 2026-10-21 too."""
+    tokenizer: Path | None = None
+    """The model's `tokenizer.json`, or the directory it is in: counts tokens for `count_tokens` where the backend has
+    no count of its own. Relative to the configuration file; takes `pip install 'slackwater[tokenizers]'`."""
     price: PriceSettings | None = None
     """What a message costs on the ledger; None: nothing."""
 
+    @field_validator("tokenizer")
+    @classmethod
+    def _there(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        value = value.expanduser()
+        value = value / "tokenizer.json" if value.is_dir() else value
+        if not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
     def route(self) -> Route:
-        """Return it as the steps know it."""
-        fields = self.model_dump(exclude={"price", "vision"})
+        """Return it as the steps know it; whoever opens files adds the tokenizer."""
+        fields = self.model_dump(exclude={"price", "vision", "tokenizer"})
         return Route(
             **fields,
             vision=self.vision is not False,

@@ -1,9 +1,12 @@
 """Which adapter serves each configured backend, and the gate before it."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import structlog
 
@@ -12,6 +15,7 @@ from slackwater.backends.llamacpp import Engine, LocalEngines, LocalModel, why_n
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
 from slackwater.backends.llamacpp.fitting import INTERACTIVE_SLOTS
 from slackwater.backends.simulated import SimulatedBackend, SimulatedOptions
+from slackwater.backends.tokenizer import tokenizer_of
 from slackwater.clock import SystemClock
 from slackwater.config import (
     AnthropicBackendSettings,
@@ -47,6 +51,7 @@ class Connections:
 @asynccontextmanager
 async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource) -> AsyncIterator[Connections]:
     """Open every configured backend; a local model is loaded when it is first needed. Raises ConfigError."""
+    tokenizers = await asyncio.to_thread(_tokenizers, settings)
     async with AsyncExitStack() as stack:
         local = LocalEngines(
             clock=clock,
@@ -72,8 +77,22 @@ async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource
             backends=backends,
             gates={one.name: _gate(one, engines, settings.worker.max_in_flight, clock) for one in settings.backends},
             engines=engines,
-            routes=Routes(routes=tuple(_with_limit(route, engines) for route in settings.routes().routes)),
+            routes=Routes(
+                routes=tuple(
+                    replace(_with_limit(route, engines), tokenizer=tokenizers.get(route.id))
+                    for route in settings.routes().routes
+                )
+            ),
         )
+
+
+def _tokenizers(settings: Settings) -> dict[str, Callable[[Mapping[str, Any]], int]]:
+    """Load each tokenizer once; return them by the model's id."""
+    load = cache(tokenizer_of)
+    try:
+        return {model.id: load(model.tokenizer) for model in settings.models if model.tokenizer is not None}
+    except ValueError as error:
+        raise ConfigError(f"models: {error}") from error
 
 
 def _local_model(one: LlamaCppBackendSettings) -> LocalModel:
