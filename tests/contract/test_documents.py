@@ -126,7 +126,7 @@ def test_each_kind_of_backend_gets_what_it_can_read(
     native = client.messages.create(model="messages", max_tokens=500, messages=asking(block))
     assert native.content[0].type == "text"
     assert f"[application/pdf {len(PDF)} bytes" in native.content[0].text
-    drawn = client.messages.create(model="chat", max_tokens=500, messages=asking(block))
+    drawn = client.messages.create(model="chat", max_tokens=5_000, messages=asking(block))
     assert drawn.content[0].type == "text"
     assert drawn.content[0].text.count("[image/jpeg") == len(PAGES)
     pages = [f'<page number="{number}">\n{page}\n</page>' for number, page in enumerate(PAGES, 1)]

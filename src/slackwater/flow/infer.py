@@ -156,8 +156,7 @@ class Infer:
                 failures += 1
                 if failures >= ATTEMPTS_MAX:
                     raise failed.error from failed
-                parked = failed.parks
-                pause = backoff_seconds(failures, failed.error.retry_after_seconds)
+                pause, parked = backoff_seconds(failures, failed.error.retry_after_seconds), failed.parks
             on_answer()
             turn.let_go()
             gate.parked += parked

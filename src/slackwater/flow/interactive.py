@@ -101,6 +101,8 @@ class Interactive:
             if reachable:
                 with suppress(BackendAwayError, AttemptFailedError), gate.hearing():
                     counted = await backend.count_tokens(_call(asked, caller, filled))
+                    if asks:
+                        gate.succeeded()
                     if counted is not None:
                         return counted, "backend"
             if asked.route.tokenizer is not None:

@@ -95,9 +95,8 @@ class Material:
         for carrier in found:
             if carrier.source_type == "url":  # whoever waits for a slow server keeps nobody out of the room
                 await self._told(carrier, files, job, pixels_max)
-        async with self._sources.room(
-            (job.route.backend, job.batch_id is None), _expected(found, files, job)
-        ) as settle:
+        place = (job.route.backend, job.batch_id is None)
+        async with self._sources.room(place, _expected(found, files, job)) as settle:
             ready: dict[int, Ready] = {}
             for carrier in found:
                 one = await self._told(carrier, files, job, pixels_max)

@@ -298,6 +298,10 @@ async def test_a_count_that_the_backend_is_asked_for_is_one_of_its_calls() -> No
         assert await desk.step.count_tokens(COUNTED, CALLER) == (7, "tokenizer")
     assert len(desk.backend.calls) == 1 + AWAY_FAILURES
     assert (desk.gate.away, desk.gate.in_flight) == (True, 0)
+    desk.backend.failure = None
+    desk.gate._closed_until = 0.0  # it is time for the next probe
+    assert await desk.step.count_tokens(COUNTED, CALLER) == (42, "backend")
+    assert not desk.gate.away
 
 
 async def test_a_count_for_which_the_backend_is_not_asked_waits_for_nobody() -> None:
