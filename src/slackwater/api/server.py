@@ -1,9 +1,11 @@
 """The HTTP server: uvicorn with our settings and our way to stop."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -16,6 +18,9 @@ GRACEFUL_SECONDS = 30  # L4: answers in progress get this long after a stop
 KEEP_ALIVE_SECONDS = 5  # B2
 BACKLOG = 2048
 TICK_SECONDS = 1.0
+DESCRIPTORS_WANTED = 65_536
+DESCRIPTORS_KEPT = 1_024
+"""For files, databases, backends: what connections must never take."""
 PATIENCE = Patience()
 
 
@@ -34,6 +39,7 @@ async def serve(
     `on_started` gets the address and the real port (`port=0` picks a free one; with `uds` the path and 0). Raises
     OSError when the address cannot be had. Canceling the call stops at once.
     """
+    patience = replace(patience, connections_max=min(patience.connections_max, _room_for_connections()))
     listener = await _listen(host, port, uds)
     address = (str(uds), 0) if uds is not None else listener.getsockname()[:2]
     server = _Server(_config(app, graceful_seconds, patience), app.stopping, lambda: on_started(*address))
@@ -86,6 +92,19 @@ def _config(app: App, graceful_seconds: int, patience: Patience) -> uvicorn.Conf
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=graceful_seconds,
     )
+
+
+def _room_for_connections() -> int:
+    """Ask for as many descriptors as this process may have; return how many of them are for connections."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS_WANTED)
+    if allowed == resource.RLIM_INFINITY:
+        return DESCRIPTORS_WANTED
+    if allowed < wanted:
+        with suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            allowed = wanted
+    return max(allowed - DESCRIPTORS_KEPT, allowed // 2)
 
 
 async def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
