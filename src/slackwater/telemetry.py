@@ -115,9 +115,14 @@ class Metrics:
     """Counts what happens; labels are bounded by the configuration, never by what clients send."""
 
     def __init__(
-        self, *, in_flight: Callable[[], float] | None = None, queued: Callable[[], float] | None = None
+        self,
+        *,
+        in_flight: Callable[[], float] | None = None,
+        queued: Callable[[], float] | None = None,
+        disk_free_bytes: Callable[[], float] | None = None,
+        disk_low: Callable[[], float] | None = None,
     ) -> None:
-        """Take two sources that are read whenever metrics are: requests in flight, and requests without a result."""
+        """Take what is read whenever metrics are: requests in flight and without a result, the state of the disk."""
         self._registry = CollectorRegistry()
         self._children: dict[tuple[object, ...], Counter | Histogram] = {}
         self._admitted = self._counter("batches_admitted", "Batches admitted.")
@@ -137,6 +142,8 @@ class Metrics:
         )
         self._gauge("in_flight_requests", "Requests in flight at backends.", in_flight)
         self._gauge("queued_requests", "Requests of batches that have no result yet.", queued)
+        self._gauge("disk_free_bytes", "Free space on the data directory's file system.", disk_free_bytes)
+        self._gauge("disk_low", "1 while there is too little of it to take anything new in.", disk_low)
 
     def __call__(self, event: Event) -> None:
         """Count one event (ports.Listener)."""

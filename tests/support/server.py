@@ -14,6 +14,8 @@ from support.waiting import until
 
 API_KEY: Final = "test-key-of-the-first-workspace"
 STOP_SECONDS: Final = 20
+RESERVE_BYTES: Final = 16 * 2**20
+BALLAST_BYTES: Final = 4 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,16 @@ class RunningServer:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return an environment in which what this machine is set up with does not steer a process under test."""
+    """Return an environment in which what this machine is set up with does not steer a process under test.
+
+    Nor does how full its disk is; and of ballasts there are many at once.
+    """
     foreign = ("SLACKWATER_", "ANTHROPIC_", "PYTHONDONTWRITEBYTECODE")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return kept | {
+        "SLACKWATER_STORAGE__RESERVE_BYTES": str(RESERVE_BYTES),
+        "SLACKWATER_STORAGE__BALLAST_BYTES": str(BALLAST_BYTES),
+    }
 
 
 def free_port() -> int:

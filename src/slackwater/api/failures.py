@@ -1,5 +1,6 @@
 """Where an exception becomes an error envelope: typed errors as they are, anything else as a bare 500 (B11)."""
 
+import errno
 import math
 from collections.abc import Mapping
 
@@ -43,10 +44,22 @@ def typed(error: Exception) -> WireError:
             return error.error
         case BackendAwayError():
             return OverloadedError(retry_after_seconds=error.retry_after_seconds)
+        case OSError() if is_disk_full(error):
+            return storage_full()
         case StoreUnavailableError():
             return OverloadedError(retry_after_seconds=STORE_RETRY_SECONDS)
         case _:
             return APIError()
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Tell whether a write found no room."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def storage_full() -> OverloadedError:
+    """Build the answer to what would take room on a full disk; an SDK would send all of it again (P4)."""
+    return OverloadedError("Storage is full", should_retry=False)
 
 
 def failure(error: WireError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -55,8 +55,8 @@ class Services:
     """True once requests can be served: what `/health` answers."""
     stand_in: str | None = None
     """The toy model that answers because nothing is configured: every answer below `/v1/messages` names it."""
-    storage_full: Callable[[], bool] = lambda: False
-    """True while the disk is too full to take more in: bodies are refused before they are read (P4)."""
+    storage: Callable[[], str] = lambda: "ok"
+    """`ok`, or `low` or `full` while the disk has no room to take more in: bodies are refused unread then (P4)."""
     public_url: str = ""
     """Base of every absolute URL we hand out, path prefix included; empty: derived from the HTTP request (E9)."""
     trusted_proxies: tuple[str, ...] = ()

@@ -1,7 +1,6 @@
 """A body on its way to disk: private, measured, hashed, and gone again unless a step takes it over."""
 
 import asyncio
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -12,13 +11,12 @@ from threading import Lock
 
 from slackwater.api.body import pieces
 from slackwater.api.context import Context
+from slackwater.api.failures import is_disk_full, storage_full
 from slackwater.api.presence import dismiss
-from slackwater.domain.errors import OverloadedError
 from slackwater.domain.limits import MIB
 
 WRITE_BYTES = MIB
 """Gathered before a write: large enough that the hop to a thread is small beside it."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Through = Callable[[bytes], Iterable[bytes]]
 """Picks from a piece of a body what is to be kept of it; called in a thread, for one piece after the other."""
@@ -73,10 +71,10 @@ async def spooled(context: Context, bytes_max: int, through: Through | None = No
     """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
 
     With `through` the body is bytes of any kind, otherwise text. Raises what `pieces` and `through` raise, and
-    OverloadedError when the disk is full (P4).
+    OverloadedError when the disk is full, or has become so meanwhile (P4).
     """
-    if context.services.storage_full():
-        raise _full()
+    if context.services.storage() != "ok":
+        raise storage_full()
     path = context.services.spool_dir / f"{context.request_id}.{'json' if through is None else 'file'}"
     try:
         yield await _receive(context, path, bytes_max, through)
@@ -84,22 +82,26 @@ async def spooled(context: Context, bytes_max: int, through: Through | None = No
         path.unlink(missing_ok=True)
 
 
-def _full() -> OverloadedError:
-    return OverloadedError("Storage is full", should_retry=False)  # else the SDK sends it all three times
-
-
 async def _receive(context: Context, path: Path, bytes_max: int, through: Through | None) -> Spool:
     try:
         writer = _Writer(path, through)
         try:
-            await _fill(writer, pieces(context, bytes_max, text=through is None))
+            await _fill(writer, _while_room(context, pieces(context, bytes_max, text=through is None)))
         finally:
             writer.close()
     except OSError as error:
-        if error.errno in _FULL:
-            raise _full() from error
+        if is_disk_full(error):
+            raise storage_full() from error
         raise
     return Spool(path=path, digest=writer.digest(), length=writer.length)
+
+
+async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Leave what room there is to the work in flight: it is worth more than a body that has only begun."""
+    async for piece in body:
+        if context.services.storage() != "ok":
+            raise storage_full()
+        yield piece
 
 
 async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:

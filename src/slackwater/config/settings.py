@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from slackwater.config.backends import LOCAL, BackendSettings, EngineSettings, LlamaCppBackendSettings
 from slackwater.config.section import Section, did_you_mean
 from slackwater.documents.addresses import AllowList
-from slackwater.domain.limits import FILE_BYTES_MAX, FILES_BYTES_MAX
+from slackwater.domain.limits import FILE_BYTES_MAX, FILES_BYTES_MAX, MIB
 from slackwater.domain.model import Route, Routes
 from slackwater.domain.pricing import FREE, Price
 
@@ -73,6 +73,12 @@ class StorageSettings(Section):
     """`sqlite` (one machine, one server) or `postgresql://user:password@host/name`."""
     blobs: str = "local"
     """`local`: below `data_dir`."""
+    reserve_bytes: int | None = Field(default=None, ge=0)
+    """Free space on the file system of `data_dir` below which no batch or file is taken in and no request is begun.
+    None: 5 % of it, at least 1 GiB and at most 10 GiB."""
+    ballast_bytes: int = Field(default=64 * MIB, ge=0)
+    """Size of `data_dir/ballast`, a file that is removed when the disk is full, so that what is in flight can still be
+    recorded and things can be deleted. It comes back with the space."""
     pepper_file: Path | None = None
     """File whose bytes are mixed into every stored key digest; servers that share a database must share it.
     None: `data_dir/pepper`, made on the first start. `SLACKWATER_PEPPER` (text) wins over both."""

@@ -63,8 +63,7 @@ def name_for(given: str | None, mime_type: str) -> str:
     if not name.strip(". "):
         return f"unnamed{_EXTENSIONS.get(mime_type, '.bin')}"
     if len(name) > FILENAME_LENGTH_MAX:
-        message = f"filename: String should have at most {FILENAME_LENGTH_MAX} characters"
-        raise InvalidRequestError(message)
+        raise InvalidRequestError(f"filename: String should have at most {FILENAME_LENGTH_MAX} characters")
     if _FORBIDDEN.search(name):
         message = 'filename: control characters and < > : " | ? * \\ / are not allowed'
         raise InvalidRequestError(message)
@@ -79,6 +78,5 @@ def lifetime(seconds: int | None) -> timedelta | None:
         message = f"expires_in_seconds: Input should be greater than or equal to {EXPIRES_IN_SECONDS_MIN}"
         raise InvalidRequestError(message)
     if seconds > EXPIRES_IN_SECONDS_MAX:
-        message = f"expires_in_seconds: Input should be less than or equal to {EXPIRES_IN_SECONDS_MAX}"
-        raise InvalidRequestError(message)
+        raise InvalidRequestError(f"expires_in_seconds: Input should be less than or equal to {EXPIRES_IN_SECONDS_MAX}")
     return timedelta(seconds=seconds)

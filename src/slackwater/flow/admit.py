@@ -1,6 +1,8 @@
 """Admit: take a create call's body, make everything about it durable, and only then let the batch exist (D1, D2)."""
 
 import asyncio
+import errno
+import os
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -150,6 +152,8 @@ async def _in_process(spool: Path, ordered: Path) -> Ingested:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode in {errno.ENOSPC, errno.EDQUOT}:
+        raise OSError(process.returncode, os.strerror(process.returncode))
     if process.returncode != 0:
         message = "The batch could not be read. Try again."
         raise APIError(message) from ChildProcessError(f"ingest ended with {process.returncode}")

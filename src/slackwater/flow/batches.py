@@ -64,11 +64,9 @@ class Batches:
         """Return the results of an ended batch. Raises NotFoundError before the end and after archiving."""
         batch = await self.retrieve(workspace_id, batch_id)
         if batch.ended_at is None:
-            message = f"Message batch {batch_id} has not ended; its results are available once it has."
-            raise NotFoundError(message)
+            raise NotFoundError(f"Message batch {batch_id} has not ended; its results are available once it has.")
         if batch.archived_at is not None:
-            message = f"The results of message batch {batch_id} are no longer available."
-            raise NotFoundError(message)
+            raise NotFoundError(f"The results of message batch {batch_id} are no longer available.")
         ranges = await self._store.results(workspace_id, batch_id)
         length = sum(part.length for part in ranges)
         return Delivery(

@@ -111,8 +111,7 @@ class Files:
         if file.expired(self._clock.now()):
             raise NotFoundError(f"File `{file_id}` has expired.", error_code="file_expired")
         if not self.downloadable:
-            message = "File is not downloadable"
-            raise InvalidRequestError(message, error_code="file_not_downloadable")
+            raise InvalidRequestError("File is not downloadable", error_code="file_not_downloadable")
         return Content(file=file, blobs=self._blobs)
 
     async def delete(self, workspace_id: str, file_id: str) -> tuple[str, tuple[str, ...]]:

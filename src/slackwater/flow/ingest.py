@@ -109,6 +109,8 @@ def _main(spool: Path, ordered: Path) -> None:
     except BrokenPipeError:  # the server is gone, and nobody else wants this
         ordered.unlink(missing_ok=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # the server knows what its number means
+        sys.exit(error.errno)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,7 @@ class Journal:
         record = encode_record(result)
         written = os.write(self._file, record)
         if written != len(record):
-            message = f"short write to {self.path.name}"
-            raise OSError(message)
+            raise OSError(f"short write to {self.path.name}")
 
     def close(self) -> None:
         """Close the file; it stays on disk."""

@@ -76,6 +76,7 @@ class Recorder:
         token: Callable[[], str],
         directory: Path,
         emit: Listener,
+        disk_low: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -83,6 +84,7 @@ class Recorder:
         self._token = token
         self._directory = directory
         self._emit = emit
+        self._disk_low = disk_low
         self._desks: dict[tuple[str, int], _Desk] = {}
         self._outcomes: list[Outcome] = []
         self._parcels: list[_Parcel] = []
@@ -95,8 +97,8 @@ class Recorder:
 
     @property
     def full(self) -> bool:
-        """True while more waits than may be held in memory."""
-        return self._bytes > HELD_BYTES_MAX
+        """True while more waits than may be held in memory, or the disk has no room for more results (P4)."""
+        return self._bytes > HELD_BYTES_MAX or self._disk_low()
 
     @property
     def waiting(self) -> int:

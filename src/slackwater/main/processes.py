@@ -15,7 +15,7 @@ from slackwater.api.app import build_app
 from slackwater.api.control import admin_handlers, serve_control
 from slackwater.api.server import serve as serve_http
 from slackwater.api.services import Limits, Services
-from slackwater.blobs import LocalBlobs
+from slackwater.blobs import LocalBlobs, Space
 from slackwater.clock import SystemClock
 from slackwater.config import Settings, load_pepper
 from slackwater.documents import Documents, Fetcher, sniff
@@ -60,6 +60,7 @@ class Core:
     ids: IdSource
     store: Store
     blobs: LocalBlobs
+    space: Space
     listeners: list[Listener]
     connections: Connections
     metrics: Metrics
@@ -138,6 +139,9 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
     data = settings.storage.data_dir
     for directory in (data, data / "spool", data / "workers"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = settings.storage
+    space = Space(data, reserve_bytes=own.reserve_bytes, ballast_bytes=own.ballast_bytes)
+    space.look()  # now: locks and databases take room to open
     clock = SystemClock()
     ids = _ids(clock)
     async with AsyncExitStack() as stack:
@@ -149,7 +153,7 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         connections = await stack.enter_async_context(open_connections(settings, clock, ids))
         sources = _sources(settings, clock)
         stack.push_async_callback(sources.close)
-        yield _assemble(settings, clock, ids, store, connections, sources, worker_id)
+        yield _assemble(settings, clock, ids, store, space, connections, sources, worker_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +165,7 @@ class _Means:
     ids: IdSource
     store: Store
     blobs: LocalBlobs
+    space: Space
     connections: Connections
     material: Material
     worker_id: str
@@ -172,6 +177,7 @@ def _assemble(
     clock: SystemClock,
     ids: IdSource,
     store: Store,
+    space: Space,
     connections: Connections,
     sources: Sources,
     worker_id: str,
@@ -189,6 +195,7 @@ def _assemble(
         ids=ids,
         store=store,
         blobs=blobs,
+        space=space,
         connections=connections,
         material=Material(files=store, blobs=blobs, sources=sources, clock=clock),
         worker_id=worker_id,
@@ -197,7 +204,11 @@ def _assemble(
     recorder = _recorder(means)
     sweeper = _sweeper(means, recorder)
     dispatcher = _dispatcher(means, recorder, sweeper.wake)
-    metrics = Metrics(in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()))
+    metrics = Metrics(
+        in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
+        disk_free_bytes=lambda: space.free_bytes,
+        disk_low=lambda: space.low,
+    )
     listeners += [dispatcher.hear, sweeper.hear, metrics]
     return Core(
         settings=settings,
@@ -205,6 +216,7 @@ def _assemble(
         ids=ids,
         store=store,
         blobs=means.blobs,
+        space=space,
         listeners=listeners,
         connections=connections,
         metrics=metrics,
@@ -230,6 +242,7 @@ def _recorder(means: _Means) -> Recorder:
         token=lambda: means.ids.new("flush"),
         directory=means.settings.storage.data_dir / "journals",
         emit=means.emit,
+        disk_low=lambda: means.space.low,
     )
 
 
@@ -321,6 +334,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
         organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
         metrics=core.metrics.render,
         ready=lambda: core.store.failure is None,
+        storage=lambda: core.space.state,
         stand_in=next((route.backend for route in connections.routes.routes if route.stand_in), None),
         public_url=settings.server.public_url,
         trusted_proxies=settings.server.trusted_proxies,
@@ -333,7 +347,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
 
 def _background(core: Core, *, working: bool) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the API, or alone in a worker."""
-    jobs = [core.recorder.run(), core.sweeper.run(), _fail_with_the_store(core)]
+    jobs = [core.recorder.run(), core.sweeper.run(), core.space.watch(core.clock), _fail_with_the_store(core)]
     if working:
         jobs.append(core.dispatcher.run())
     return jobs

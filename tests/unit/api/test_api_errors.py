@@ -1,6 +1,8 @@
 """Every way to fail gets the envelope (contract §2, details 27-29, B11)."""
 
+import errno
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -366,7 +368,7 @@ async def test_a_full_disk_is_a_529_that_is_not_worth_retrying(world: World, mon
 
 async def test_while_the_disk_is_low_a_create_is_refused_before_its_body_is_read(world: World) -> None:
     """P4: reading and deleting go on."""
-    world.reconfigure(storage_full=lambda: True)
+    world.reconfigure(storage=lambda: "low")
     world.batches.batches["a"] = make_ended("a")
     async with world.server() as server:
         wire = await server.connect()
@@ -377,6 +379,41 @@ async def test_while_the_disk_is_low_a_create_is_refused_before_its_body_is_read
     async with world.client() as client:
         deleted = await client.delete(BATCH)
     assert (status, headers["x-should-retry"], deleted.status_code) == (529, "false", 200)
+
+
+async def test_a_disk_that_fills_while_a_body_comes_refuses_the_rest_of_it(world: World) -> None:
+    """P4: what is left is for the work in flight, which is worth more."""
+    states = iter(["ok", "ok", "low"])
+    world.reconfigure(storage=lambda: next(states, "low"))
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    async with world.client() as client:
+        response = await client.post(CREATE, content=body())
+    assert envelope(response) == {"type": "overloaded_error", "message": "Storage is full"}
+    assert world.admit.origins == []
+    assert not list(world.services.spool_dir.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_step_that_finds_no_room_is_the_same_529(world: World, number: int) -> None:
+    """P4: not an internal error, wherever the disk ran full."""
+    world.admit.error = OSError(number, "No space left on device", "/secret")
+    async with world.client() as client:
+        response = await client.post(CREATE, content=b"{}")
+    assert (response.status_code, response.headers["x-should-retry"]) == (529, "false")
+    assert envelope(response) == {"type": "overloaded_error", "message": "Storage is full"}
+
+
+@pytest.mark.parametrize("state", ["ok", "low", "full"])
+async def test_health_says_how_the_disk_is_and_stays_200(world: World, state: str) -> None:
+    """P4: everything but creates and uploads is served, so that nobody should take the server out of rotation."""
+    world.reconfigure(storage=lambda: state)
+    async with world.client({}) as client:
+        response = await client.get("/health")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "storage": state})
 
 
 async def test_error_details_stand_last_with_their_code(world: World) -> None:

@@ -206,7 +206,7 @@ async def test_what_the_step_refuses_is_told_and_nothing_is_left(world: World, e
 
 async def test_a_full_disk_refuses_uploads_before_they_are_read(world: World) -> None:
     """P4: as with batches; the SDKs are told not to send it again."""
-    world.reconfigure(storage_full=lambda: True)
+    world.reconfigure(storage=lambda: "low")
     async with world.client() as client:
         response = await client.post(FILES, files={"file": b"x"})
     assert (response.status_code, response.headers["x-should-retry"]) == (529, "false")

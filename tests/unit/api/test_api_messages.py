@@ -138,9 +138,9 @@ async def test_health_is_200_only_while_requests_can_be_served(world: World) -> 
         starting = await client.get("/health")
         world.app.stop()
         stopping = await client.get("/health")
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
-    assert (starting.status_code, starting.json()) == (503, {"status": "starting"})
-    assert (stopping.status_code, stopping.json()) == (503, {"status": "stopping"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "storage": "ok"})
+    assert (starting.status_code, starting.json()) == (503, {"status": "starting", "storage": "ok"})
+    assert (stopping.status_code, stopping.json()) == (503, {"status": "stopping", "storage": "ok"})
 
 
 async def test_metrics_are_the_rendered_text(world: World) -> None:

@@ -1,6 +1,7 @@
 """The process that ingests a large body, when the server that started it is gone."""
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -50,6 +51,15 @@ def test_no_body_names_more_files_than_can_be_looked_up(tmp_path: Path, monkeypa
     monkeypatch.setattr(ingest, "_FILE_IDS_MAX", 3)
     body = _body(*([{"source": {"file_id": "file_01" + str(n) * 22}}] for n in range(1, 8)))
     assert len(_ingested(tmp_path, body).file_ids) == 3
+
+
+async def test_a_process_that_finds_no_room_on_the_disk_says_so(tmp_path: Path) -> None:
+    """P4: its parent raises what it met, and not an internal error."""
+    spool = tmp_path / "spool"
+    spool.write_bytes(_body("x" * 100_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        await admit._in_process(spool, Path("/dev/full"))
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_large_body_s_files_come_back_from_its_process(tmp_path: Path) -> None:

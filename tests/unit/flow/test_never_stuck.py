@@ -1,5 +1,6 @@
 """What must not stop a worker for ever, or the server with it: full memory, doubtful leases, damage, closed shards."""
 
+import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from slackwater.domain.errors import StoreUnavailableError
 from slackwater.domain.result import CommitReport, Flush
 from slackwater.flow import dispatch, record
 from slackwater.flow.holding import Holding
-from support.worker import WORKSPACE, until, working
+from slackwater.ports import Call
+from support.worker import WORKSPACE, echo, until, working
 
 
 async def test_a_worker_whose_memory_was_full_goes_on_when_the_store_is_back(
@@ -34,6 +36,32 @@ async def test_a_worker_whose_memory_was_full_goes_on_when_the_store_is_back(
         away = False
         done = await worker.ended(batch)
     assert done.counts == RequestCounts(succeeded=10)
+
+
+async def test_a_worker_whose_disk_was_low_begins_nothing_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    """P4, L2: what was sent comes back and is recorded; the rest waits, and nothing has to happen to wake it."""
+    low, answers = False, asyncio.Event()
+
+    async def answer(call: Call) -> dict[str, Any]:
+        await answers.wait()
+        return await echo(call)
+
+    async with working(tmp_path, answer, in_flight=2) as worker:
+        worker.recorder._disk_low = lambda: low
+        batch = await worker.create({f"r{n}": {} for n in range(6)})
+        await until(lambda: worker.gate.in_flight == 2)
+        low = True
+        later = await worker.create({"later": {}})
+        answers.set()
+        await until(lambda: worker.gate.in_flight == 0)
+        await worker.recorder.flush()
+        progress = await worker.batches.progress(batch.workspace_id, batch.id)
+        assert progress.batch.tally == RequestCounts(processing=4, succeeded=2)
+        assert len(worker.backend.calls) == 2
+        low = False
+        for one in (batch, later):
+            assert (await worker.ended(one)).counts.succeeded == one.size
+    assert set(worker.backend.counts().values()) == {1}
 
 
 async def test_a_request_refused_by_a_doubtful_lease_is_sent_later_although_the_lease_was_renewed(
