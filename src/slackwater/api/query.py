@@ -7,7 +7,7 @@ from slackwater.api.context import Context
 from slackwater.domain.errors import InvalidRequestError
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
-_CURSOR_LENGTH_MAX = 512
+CURSOR_LENGTH_MAX = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ def _id(context: Context, name: str) -> str | None:
     given = context.http.query_params.get(name)
     if not given:
         return None
-    if len(given) > _CURSOR_LENGTH_MAX or not given.isprintable():
+    if len(given) > CURSOR_LENGTH_MAX or not given.isprintable():
         message = f"{name}: Input should be an id from an earlier page"
         raise InvalidRequestError(message)
     return given

@@ -24,10 +24,21 @@ class Endpoint:
     """Names of the query parameters."""
     body: str | None = None
     """Media type of the body it takes."""
+    takes: str | None = None
+    """Name of that body's schema in the OpenAPI document."""
+    streams: bool = False
+    """Whether it also answers with an event stream."""
+    ranges: bool = False
+    """Whether it answers ranges of a body."""
     public: bool = False
     """Whether it is served without a key."""
     rest: bool = False
     """Whether the last parameter takes the rest of the path: SDKs for Python below 1.0 do not escape its slashes."""
+
+    def media_types(self) -> list[tuple[str, str | None]]:
+        """Return what a good answer may be: media types, each with its schema's name where it has one."""
+        plain = (self.answers, None) if "/" in self.answers else ("application/json", self.answers)
+        return [plain, ("text/event-stream", None)] if self.streams else [plain]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

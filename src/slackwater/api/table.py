@@ -25,6 +25,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Create a message batch",
         answers="MessageBatch",
         body=JSON,
+        takes="CreateMessageBatch",
     ),
     Endpoint(
         method="GET",
@@ -61,6 +62,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(batches.results),
         summary="Stream the results of a message batch that has ended",
         answers=RESULTS_MEDIA_TYPE,
+        ranges=True,
     ),
     Endpoint(
         method="GET",
@@ -68,6 +70,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(batches.progress),
         summary="Follow a message batch live (extension); an event stream with Accept: text/event-stream",
         answers="BatchProgress",
+        streams=True,
     ),
     Endpoint(
         method="POST",
@@ -75,7 +78,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=guarded(messages.create),
         summary="Create a message; an event stream with `stream`",
         answers="Message",
+        streams=True,
         body=JSON,
+        takes="MessageParams",
     ),
     Endpoint(
         method="POST",
@@ -84,6 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Count the input tokens of a message",
         answers="TokenCount",
         body=JSON,
+        takes="CountTokensParams",
     ),
     Endpoint(
         method="POST",
@@ -92,6 +98,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Upload a file",
         answers="File",
         body="multipart/form-data",
+        takes="UploadFile",
     ),
     Endpoint(
         method="GET",
@@ -113,7 +120,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/v1/files/{file_id}/content",
         handle=guarded(files.content),
         summary="Download a file, where the configuration allows it",
-        answers="application/octet-stream",
+        answers="*/*",
+        ranges=True,
     ),
     Endpoint(
         method="DELETE",

@@ -200,6 +200,35 @@ def test_rubbish_is_refused_or_decoded_but_never_fails_otherwise(data: bytes, co
     assert refusal in {None, "request_body_encoding_invalid"}
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    data=st.binary(min_size=1, max_size=2000),
+    coding=st.sampled_from(["gzip", "deflate", "raw", "zstd"]),
+    at=st.floats(0, 1, exclude_max=True),
+    wrong=st.binary(max_size=3),
+    cut=st.integers(1, 700),
+)
+def test_a_damaged_body_is_refused_or_decoded_within_bounds(
+    data: bytes, coding: str, at: float, wrong: bytes, cut: int
+) -> None:
+    """B5: bytes changed, put in or left out of what was valid; each step is bounded, and only a typed error comes."""
+    compress = {"gzip": gzip.compress, "deflate": zlib.compress, "raw": raw_deflate, "zstd": zstd}[coding]
+    whole = compress(data)
+    place = int(at * len(whole))
+    damaged = whole[:place] + wrong + whole[place + 1 :]
+    decoder = encodings.decoder(["deflate" if coding == "raw" else coding])
+    assert decoder is not None
+    refusal = None
+    try:
+        for start in range(0, len(damaged), cut):
+            for step in decoder.feed(damaged[start : start + cut]):
+                assert len(step) <= 4 * 2**20
+        decoder.finish()
+    except InvalidRequestError as error:
+        refusal = error.error_code
+    assert refusal in {None, "request_body_encoding_invalid"}
+
+
 @pytest.mark.parametrize(
     "content_type",
     [

@@ -73,3 +73,26 @@ def test_an_event_that_is_not_utf8_is_refused() -> None:
     """Bytes that are not text are never guessed at."""
     with pytest.raises(BrokenStreamError):
         EventReader().feed(b"data: \xff\n\n")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    pieces=st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.sampled_from(
+                [b"data", b"data:", b"event:", b"id: 1", b"\r", b"\n", b"\n\n", b"\xef\xbb\xbf", b"\xff", b":"]
+            ),
+        )
+    )
+)
+def test_any_bytes_give_events_or_a_broken_stream(pieces: list[bytes]) -> None:
+    """S8: nothing that a backend sends makes the reader fail otherwise, or hold more than its bound."""
+    reader, whole = EventReader(event_bytes_max=50), 0
+    try:
+        for piece in pieces:
+            whole += sum(len(event.data.encode()) for event in reader.feed(piece))
+            assert reader._size + len(reader._line) <= 50
+    except BrokenStreamError:
+        whole = 0
+    assert whole <= sum(len(piece) for piece in pieces)
