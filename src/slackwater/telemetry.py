@@ -58,6 +58,7 @@ def configure_logging(log_format: LogFormat = "auto", level: str = "info") -> No
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),  # what is not written costs next to nothing
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

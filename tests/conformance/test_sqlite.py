@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import stat
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -269,3 +270,50 @@ async def test_an_open_of_a_large_store_is_fast(path: Path) -> None:
     before = time.perf_counter()
     await (await open_store(path)).close()
     assert time.perf_counter() - before < 1
+
+
+async def test_a_batch_that_was_read_is_read_again_only_after_a_write(store: Store) -> None:
+    """D4: what was acknowledged is seen by the next read, and between writes nothing needs to be asked."""
+    batch = await sealed(store, (1,))
+    asked: list[str] = []
+    event.listen(database(store).readers, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    both = ["BEGIN", "SELECT"]
+    for _ in range(5):
+        found = await store.find(MINE, batch.id)
+        assert found is not None
+        assert found.cancel_initiated_at is None
+    assert [statement.split()[0] for statement in asked] == both
+    await store.cancel(MINE, batch.id, NOW)
+    found = await store.find(MINE, batch.id)
+    assert found is not None
+    assert found.cancel_initiated_at == NOW
+    assert [statement.split()[0] for statement in asked] == both * 2
+    assert await store.find("wrkspc_theirs", batch.id) is None
+
+
+async def test_nothing_is_remembered_of_a_read_beside_a_write(store: Store) -> None:
+    """D4: the write may be seen by one read and not by another, as long as it runs."""
+    batch = await sealed(store, (1,))
+    one = database(store)
+    running, may_end = threading.Event(), threading.Event()
+
+    def slow(_connection: Connection) -> None:
+        running.set()
+        may_end.wait(10)
+
+    writing = asyncio.create_task(one.write(slow))
+    await asyncio.to_thread(running.wait, 10)
+    await store.find(MINE, batch.id)
+    assert one._memos == {}
+    may_end.set()
+    await writing
+    await store.find(MINE, batch.id)
+    assert len(one._memos) == 1
+
+
+async def test_what_is_remembered_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown ids are remembered too, and there are many of those."""
+    monkeypatch.setattr("slackwater.store.sqlite._MEMOS_MAX", 10)
+    for number in range(100):
+        assert await store.find(MINE, f"msgbatch_{number}") is None
+    assert len(database(store)._memos) <= 10

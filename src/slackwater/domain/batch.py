@@ -17,11 +17,6 @@ class RequestCounts:
     canceled: int = 0
     expired: int = 0
 
-    @property
-    def total(self) -> int:
-        """The batch size."""
-        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:

@@ -155,6 +155,5 @@ async def _in_process(spool: Path, ordered: Path) -> Ingested:
     if process.returncode in {errno.ENOSPC, errno.EDQUOT}:
         raise OSError(process.returncode, os.strerror(process.returncode))
     if process.returncode != 0:
-        message = "The batch could not be read. Try again."
-        raise APIError(message) from ChildProcessError(f"ingest ended with {process.returncode}")
+        raise APIError("The batch could not be read. Try again.") from ChildProcessError(process.returncode)
     return _ANSWER.decode(answer)

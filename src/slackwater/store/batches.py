@@ -54,7 +54,9 @@ class Batches:
 
     async def find(self, workspace_id: str, batch_id: str) -> Batch | None:
         """Return a batch of this workspace."""
-        return await self.database.read(lambda connection: find(connection, workspace_id, batch_id))
+        return await self.database.read(
+            lambda connection: find(connection, workspace_id, batch_id), memo=("batch", workspace_id, batch_id)
+        )
 
     async def page(
         self, workspace_id: str, *, limit: int, after_id: str | None = None, before_id: str | None = None

@@ -5,7 +5,7 @@ the connection; PostgreSQL runs it in a greenlet over asyncpg.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import Connection, Table, inspect, text
@@ -27,8 +27,12 @@ class Database(ABC):
     """Runs work in transactions. Every method may raise StoreUnavailableError."""
 
     @abstractmethod
-    async def read(self, work: Work[T]) -> T:
-        """Run work that does not write; each of its statements sees everything committed before it began (D4)."""
+    async def read(self, work: Work[T], *, memo: Hashable = None) -> T:
+        """Run work that does not write; each of its statements sees everything committed before it began (D4).
+
+        With `memo` the answer may be that of earlier work with an equal one, where nothing can have been written since.
+        It must not be changed by whoever gets it.
+        """
 
     @abstractmethod
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:

@@ -1,6 +1,7 @@
 """The store's PostgreSQL: a pool of asyncpg connections, and what to do when one is lost or a conflict is."""
 
 import random
+from collections.abc import Hashable
 from typing import Final, Generic, Literal, TypeVar
 
 from sqlalchemy import Connection, text
@@ -60,8 +61,9 @@ class PostgreSQLDatabase(Database):
             raise
         return database
 
-    async def read(self, work: Work[T]) -> T:
-        """Run work; each of its statements sees what was committed when it began."""
+    async def read(self, work: Work[T], *, memo: Hashable = None) -> T:
+        """Run work; each of its statements sees what was committed when it began. Others write too: no memo is kept."""
+        del memo
         return await self._repeated(work, writes=False, repeatable=True)
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:

@@ -8,11 +8,11 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _READERS: Final = 4  # reads are short and the interpreter runs one thread at a time; more would only wait
 _BUSY_SECONDS: Final = 10.0  # for a person's `sqlite3` shell on the file; nothing of ours competes
+_MEMOS_MAX: Final = 4_096
 _VERSION_MIN: Final = (3, 35, 0)  # RETURNING
 
 _UNAVAILABLE: Final = frozenset(
@@ -67,6 +68,9 @@ class SQLiteDatabase(Database):
         self._failure: Exception | None = None
         self._lock = -1
         self._closed = False
+        self._writes_begun = self._writes_ended = 0
+        """Counted by the writer's thread, one after the other."""
+        self._memos: dict[Hashable, tuple[int, object]] = {}
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "store-reader")
         self.writer = create_engine("sqlite://", creator=self._connect_writer, poolclass=StaticPool)
@@ -88,9 +92,24 @@ class SQLiteDatabase(Database):
             raise
         return database
 
-    async def read(self, work: Work[T]) -> T:
-        """Run work over one snapshot in a reader's thread."""
-        return await self._in(self._reader_threads, self._read, work)
+    async def read(self, work: Work[T], *, memo: Hashable = None) -> T:
+        """Run work over one snapshot in a reader's thread; with `memo` that can be spared.
+
+        Every write goes through our one writer, so that its counts say whether anything can have changed. While a write
+        runs nothing is remembered: other reads may see it already.
+        """
+        if memo is None:
+            return await self._in(self._reader_threads, self._read, work)
+        seen = self._writes_begun
+        known = self._memos.get(memo)
+        if known is not None and known[0] == seen == self._writes_ended:
+            return cast("T", known[1])
+        found: T = await self._in(self._reader_threads, self._read, work)
+        if len(self._memos) >= _MEMOS_MAX:
+            self._memos.clear()
+        if seen == self._writes_begun == self._writes_ended:
+            self._memos[memo] = (seen, found)
+        return found
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work as one transaction in the writer's thread; its outcome is never unknown here."""
@@ -137,11 +156,14 @@ class SQLiteDatabase(Database):
     def _write(self, work: Work[T]) -> T:
         if self._failure is not None:
             raise StoreFailedError(str(self._failure)) from self._failure
+        self._writes_begun += 1
         try:
             with self._writer.begin():
                 return work(self._writer)
         except DBAPIError as error:
             raise self._translated(error) from error
+        finally:
+            self._writes_ended += 1
 
     def _translated(self, error: DBAPIError) -> Exception:
         code = getattr(error.orig, "sqlite_errorcode", None)

@@ -46,3 +46,11 @@ def test_the_number_is_a_version_7_uuid() -> None:
     assert (number >> 76) & 0xF == 7
     assert (number >> 64) & 0xFFF == 0xABC
     assert (number >> 62) & 0b11 == 0b10
+
+
+def test_no_two_ids_have_the_same_random_part_however_many_are_made() -> None:
+    """A4: the random bytes are kept in stock, and each is used once."""
+    source = IdSource(lambda: 5)
+    randomness = {source._number() & ((1 << 62) - 1) for _ in range(5_000)}
+    assert len(randomness) == 5_000
+    assert all(any(number >> bit & 1 for number in randomness) for bit in range(62))
