@@ -5,14 +5,17 @@ sends a request twice: an idle connection that the server has closed is noticed 
 after that nobody can tell how far the work had come.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 
+from slackwater.backends.answers import AnswerReader, UnreadableAnswerError
+from slackwater.backends.connection import Connection
+from slackwater.backends.pool import Pool
 from slackwater.backends.refusals import Answer, broken, cut, decode, refusal, too_slow
 from slackwater.backends.sse import BrokenStreamError, EventReader, ServerEvent
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, InvalidRequestError
@@ -21,12 +24,11 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 ERROR_BYTES_MAX = 64 * 1024
 """Enough of an error body to find its message."""
 CONNECT_SECONDS_MAX = 10.0
-KEEPALIVE_SECONDS = 3.0
-"""Below the 5 s after which uvicorn (vLLM, SGLang) and llama.cpp close idle connections: we must be the first to."""
 
 _OK = 200
 _REDIRECTS = range(300, 400)
 _ERRORS_FROM = 300
+_EVENTS = "text/event-stream"
 
 
 class HTTPClient:
@@ -50,17 +52,16 @@ class HTTPClient:
         `keepalive` every call opens its own connection.
         """
         self.name = name
-        self._root = url.rstrip("/").removesuffix("/v1")
+        root = urlsplit(url.rstrip("/").removesuffix("/v1"))
+        self._root = quote(root.path, safe="/%:@!$&'()*+,;=~")
         self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values()]
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "slackwater", **headers}
-        self._timeout = aiohttp.ClientTimeout(
-            total=None if patient else timeout_seconds,
-            sock_connect=min(CONNECT_SECONDS_MAX, timeout_seconds / 2),
-            sock_read=timeout_seconds if patient else None,
-        )
+        self._fixed = _written({"Host": root.netloc.encode("idna").decode(), **self._headers})
+        self._timeout_seconds = timeout_seconds
+        self._patient = patient
         self._wall = wall
-        self._keepalive = keepalive
-        self._session: aiohttp.ClientSession | None = None
+        connect_seconds = min(CONNECT_SECONDS_MAX, timeout_seconds / 2)
+        self._pool = Pool(url, connect_seconds=connect_seconds, keepalive=keepalive)
 
     async def post(
         self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
@@ -90,111 +91,104 @@ class HTTPClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send, and return whatever was answered, its body bounded. Raises only for failures of the transport."""
-        data, sent = self._prepared(body, headers)
-        try:
-            async with await self._send(method, path, data, sent) as response:
-                return await self._read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(error) from error
+        async with self._exchanging(method, path, body, headers) as (connection, reader):
+            await connection.heard(reader)
+            return self._answer(reader)
 
     async def events(
         self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
     ) -> AsyncGenerator[ServerEvent, None]:
         """Post JSON and yield the server-sent events of the answer; closing the iterator closes the connection."""
-        reader = EventReader()
-        received = 0
-        async with self._streaming(path, body, {"Accept": "text/event-stream", **(headers or {})}) as response:
-            if response.status != _OK or response.content_type != "text/event-stream":
-                self.accept(await self._read(response), model=model)
-                reason = f"answered {response.content_type} in place of a stream"
+        events = EventReader()
+        sent = {"Accept": _EVENTS, **(headers or {})}
+        async with self._exchanging("POST", path, body, sent) as (connection, reader):
+            await connection.heard(reader, piecemeal=True)
+            media_type = reader.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if reader.status != _OK or media_type != _EVENTS:
+                await connection.heard(reader)
+                self.accept(self._answer(reader), model=model)
+                reason = f"answered {media_type or 'something'} in place of a stream"
                 raise broken(reason)
-            async for piece in response.content.iter_any():
-                received += len(piece)
-                if received > BODY_BYTES_MAX:
-                    raise _too_large()
-                for event in _feed(reader, piece):
+            while True:
+                piece = bytes(reader.body)
+                reader.body.clear()
+                for event in _feed(events, piece):
                     yield event
+                if reader.over:
+                    raise _too_large()
+                if reader.whole and not reader.body:
+                    return
+                await connection.heard(reader, piecemeal=True)
 
     async def reopen(self, *, keepalive: bool) -> None:
         """Change whether connections are used again, while no call is under way."""
-        if keepalive != self._keepalive:
-            self._keepalive = keepalive
-            await self.close()
-            self._session = None
+        if keepalive != self._pool.keepalive:
+            self._pool.close()
+            self._pool.keepalive = keepalive
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        self._pool.close()
 
     @asynccontextmanager
-    async def _streaming(
-        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        data, sent = self._prepared(body, headers)
+    async def _exchanging(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> AsyncIterator[tuple[Connection, AnswerReader]]:
+        """Send a request; its connection is kept or closed in the end. Raises only for failures of the transport."""
+        head, data = self._request(method, path, body, headers)
+        reader = AnswerReader(BODY_BYTES_MAX, ERROR_BYTES_MAX)
+        started = self._pool.now()
         try:
-            async with await self._send("POST", path, data, sent) as response:
-                yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(error) from error
+            connection = await self._pool.take()
+        except (OSError, UnicodeError) as error:
+            raise BackendAwayError(f"cannot connect: {type(error).__name__}: {error}") from error
+        try:
+            connection.send(head, data, reader)
+            spent = 0.0 if self._patient else self._pool.now() - started
+            connection.limit(self._timeout_seconds - spent, silence=self._patient)
+            yield connection, reader
+        except UnreadableAnswerError as error:
+            raise broken(f"the answer is not HTTP: {error}") from error
+        except TimeoutError as error:
+            raise too_slow("no answer in time") from error
+        except OSError as error:
+            raise cut(f"the exchange failed: {type(error).__name__}") from error
+        finally:
+            self._pool.give_back(connection)
 
-    def _prepared(
-        self, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
-    ) -> tuple[aiohttp.BytesPayload | None, dict[str, str]]:
-        sent = self._headers if headers is None else {**self._headers, **headers}
-        return None if body is None else aiohttp.BytesPayload(_encode(body), content_type="application/json"), sent
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> tuple[bytes, bytes]:
+        """Write a request's head and body. Raises InvalidRequestError when the body cannot be written."""
+        more = "" if self._pool.keepalive else "Connection: close\r\n"
+        if headers is not None:
+            more += _written(headers)
+        data = b""
+        if body is not None:
+            data = _encode(body)
+            more += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        return f"{method} {self._root}{path} HTTP/1.1\r\n{self._fixed}{more}\r\n".encode(), data
 
-    async def _send(
-        self, method: str, path: str, data: aiohttp.BytesPayload | None, headers: dict[str, str]
-    ) -> aiohttp.ClientResponse:
-        session = self._open()
-        await _NoticeClosed()
-        return await session.request(method, self._root + path, data=data, headers=headers, allow_redirects=False)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
-        """Read a whole answer, or the beginning of an error, in which our key is blotted out if it is quoted."""
-        if response.status >= _ERRORS_FROM:
-            body = await _beginning(response)
+    def _answer(self, reader: AnswerReader) -> Answer:
+        """Return a whole answer, or the beginning of an error, in which our key is blotted out if it is quoted."""
+        body = reader.body
+        if reader.status >= _ERRORS_FROM:
+            body = body[:ERROR_BYTES_MAX]
             for secret in self._secrets:
                 body = body.replace(secret, b"***")
-            return Answer(status=response.status, headers=response.headers, body=body)
-        body = bytearray()
-        if (response.content_length or 0) > BODY_BYTES_MAX:
+        elif reader.over:
+            body.clear()  # the traceback keeps it
             raise _too_large()
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > BODY_BYTES_MAX:
-                body.clear()  # the traceback keeps this frame, and with it the bytes
-                raise _too_large()
-        return Answer(status=response.status, headers=response.headers, body=body)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=_connector(keepalive=self._keepalive),
-                timeout=self._timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        return self._session
+        return Answer(status=reader.status, headers=reader.headers, body=body)
 
 
-class _NoticeClosed:
-    """Waits until the loop has looked at every socket, so that the pool knows which idle connections are dead.
-
-    The first turn runs before what the loop has just found on the sockets is handled, the second after it.
-    """
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-        yield
-
-
-def _connector(*, keepalive: bool) -> aiohttp.TCPConnector:
-    """Make the pool. It has no limit of its own: the gate in front of the backend decides how much is in flight."""
-    if keepalive:
-        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
-    return aiohttp.TCPConnector(limit=0, force_close=True)
+def _written(headers: Mapping[str, str]) -> str:
+    """Write headers. Raises ValueError for one that would end its line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\r") + lines.count("\n") != 2 * len(headers) or "\0" in lines:
+        message = "a header holds a line break"
+        raise ValueError(message)
+    return lines
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
@@ -203,17 +197,6 @@ def _encode(body: Mapping[str, Any]) -> bytes:
     except (UnicodeError, RecursionError, TypeError, ValueError) as error:
         message = "The request holds values that cannot be written as JSON."
         raise InvalidRequestError(message) from error
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytearray:
-    """Read as much of a body as a message may be in."""
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) >= ERROR_BYTES_MAX:
-            response.close()
-            break
-    return body[:ERROR_BYTES_MAX]
 
 
 def _too_large() -> AttemptFailedError:
@@ -225,13 +208,3 @@ def _feed(reader: EventReader, piece: bytes) -> list[ServerEvent]:
         return reader.feed(piece)
     except BrokenStreamError as error:
         raise broken(str(error)) from error
-
-
-def _failure(error: Exception) -> Exception:
-    """Sort a transport failure: could not connect, too slow, or cut (X7)."""
-    kind = type(error).__name__
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return BackendAwayError(f"cannot connect: {error}")
-    if isinstance(error, TimeoutError):
-        return too_slow(f"no answer in time: {kind}")
-    return cut(f"the exchange failed: {kind}")

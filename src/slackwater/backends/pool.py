@@ -1,0 +1,104 @@
+"""The connections to one backend: opened when needed, kept a few seconds, the one used last used first.
+
+It has no limit of its own: the gate in front of the backend decides how much is in flight.
+"""
+
+import asyncio
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+from aiohappyeyeballs import start_connection
+
+from slackwater.backends.connection import Connection
+
+KEEPALIVE_SECONDS = 3.0
+"""Below the 5 s after which uvicorn (vLLM, SGLang) and llama.cpp close idle connections: we must be the first to."""
+NEXT_ADDRESS_SECONDS = 0.25
+"""After this time the next address of a name is tried beside the one that has not answered (RFC 8305)."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class Pool:
+    """Connections to the server of a URL. Make it anywhere; use it inside one running loop."""
+
+    def __init__(self, url: str, *, connect_seconds: float, keepalive: bool) -> None:
+        """Take any URL of the server, and the time that connecting may take, TLS included."""
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._tls = _tls() if parts.scheme == "https" else None
+        self._connect_seconds = connect_seconds
+        self.keepalive = keepalive
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        """Return loop seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def take(self) -> Connection:
+        """Return a connection to be used at once, without another turn of the loop. Raises OSError."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet:
+                return connection
+            self._drop(connection)
+        connection = await self._connect()
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """End an exchange, keeping its connection for the next one if that is possible."""
+        if connection.finish() and self.keepalive and connection in self._open:
+            self._idle.append(connection)
+            if self._sweeping is None:
+                self._sweep_later()
+        else:
+            self._drop(connection)
+
+    def close(self) -> None:
+        """Close every connection, those in use too."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        self._idle.clear()
+        for connection in list(self._open):
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._open.discard(connection)
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_seconds):
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            own = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+            try:
+                name = self._host if self._tls else None
+                _, connection = await loop.create_connection(Connection, sock=own, ssl=self._tls, server_hostname=name)
+            except BaseException:
+                own.close()
+                raise
+        return connection
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_at(self._idle[0].idle_since + KEEPALIVE_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for long enough; the first of the list has been so for longest."""
+        kept_since = self.now() - KEEPALIVE_SECONDS
+        while self._idle and self._idle[0].idle_since <= kept_since:
+            self._drop(self._idle.pop(0))
+        self._sweeping = None
+        if self._idle:
+            self._sweep_later()
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
