@@ -5,8 +5,8 @@ sends a request twice: an idle connection that the server has closed is noticed 
 after that nobody can tell how far the work had come.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -91,17 +91,21 @@ class HTTPClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send, and return whatever was answered, its body bounded. Raises only for failures of the transport."""
-        async with self._exchanging(method, path, body, headers) as (connection, reader):
+        connection, reader = await self._send(method, path, body, headers)
+        try:
             await connection.heard(reader)
             return self._answer(reader)
+        except (UnreadableAnswerError, OSError) as error:
+            raise _failure(error) from error
+        finally:
+            self._pool.give_back(connection)
 
     async def events(
         self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
     ) -> AsyncGenerator[ServerEvent, None]:
         """Post JSON and yield the server-sent events of the answer; closing the iterator closes the connection."""
-        events = EventReader()
-        sent = {"Accept": _EVENTS, **(headers or {})}
-        async with self._exchanging("POST", path, body, sent) as (connection, reader):
+        connection, reader = await self._send("POST", path, body, {"Accept": _EVENTS, **(headers or {})})
+        try:
             await connection.heard(reader, piecemeal=True)
             media_type = reader.headers.get("content-type", "").partition(";")[0].strip().lower()
             if reader.status != _OK or media_type != _EVENTS:
@@ -109,16 +113,13 @@ class HTTPClient:
                 self.accept(self._answer(reader), model=model)
                 reason = f"answered {media_type or 'something'} in place of a stream"
                 raise broken(reason)
-            while True:
-                piece = bytes(reader.body)
-                reader.body.clear()
-                for event in _feed(events, piece):
+            async with aclosing(_events(connection, reader)) as events:
+                async for event in events:
                     yield event
-                if reader.over:
-                    raise _too_large()
-                if reader.whole and not reader.body:
-                    return
-                await connection.heard(reader, piecemeal=True)
+        except (UnreadableAnswerError, OSError) as error:
+            raise _failure(error) from error
+        finally:
+            self._pool.give_back(connection)
 
     async def reopen(self, *, keepalive: bool) -> None:
         """Change whether connections are used again, while no call is under way."""
@@ -130,11 +131,10 @@ class HTTPClient:
         """Close every connection."""
         self._pool.close()
 
-    @asynccontextmanager
-    async def _exchanging(
+    async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
-    ) -> AsyncIterator[tuple[Connection, AnswerReader]]:
-        """Send a request; its connection is kept or closed in the end. Raises only for failures of the transport."""
+    ) -> tuple[Connection, AnswerReader]:
+        """Send a request; its connection must be given back."""
         head, data = self._request(method, path, body, headers)
         reader = AnswerReader(BODY_BYTES_MAX, ERROR_BYTES_MAX)
         started = self._pool.now()
@@ -142,19 +142,10 @@ class HTTPClient:
             connection = await self._pool.take()
         except (OSError, UnicodeError) as error:
             raise BackendAwayError(f"cannot connect: {type(error).__name__}: {error}") from error
-        try:
-            connection.send(head, data, reader)
-            spent = 0.0 if self._patient else self._pool.now() - started
-            connection.limit(self._timeout_seconds - spent, silence=self._patient)
-            yield connection, reader
-        except UnreadableAnswerError as error:
-            raise broken(f"the answer is not HTTP: {error}") from error
-        except TimeoutError as error:
-            raise too_slow("no answer in time") from error
-        except OSError as error:
-            raise cut(f"the exchange failed: {type(error).__name__}") from error
-        finally:
-            self._pool.give_back(connection)
+        connection.send(head, data, reader)
+        spent = 0.0 if self._patient else self._pool.now() - started
+        connection.limit(self._timeout_seconds - spent, silence=self._patient)
+        return connection, reader
 
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
@@ -199,6 +190,20 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequestError(message) from error
 
 
+async def _events(connection: Connection, reader: AnswerReader) -> AsyncGenerator[ServerEvent, None]:
+    events = EventReader()
+    while True:
+        piece = bytes(reader.body)
+        reader.body.clear()
+        for event in _feed(events, piece):
+            yield event
+        if reader.over:
+            raise _too_large()
+        if reader.whole and not reader.body:
+            return
+        await connection.heard(reader, piecemeal=True)
+
+
 def _too_large() -> AttemptFailedError:
     return broken(f"the answer is larger than {BODY_BYTES_MAX} bytes")
 
@@ -208,3 +213,12 @@ def _feed(reader: EventReader, piece: bytes) -> list[ServerEvent]:
         return reader.feed(piece)
     except BrokenStreamError as error:
         raise broken(str(error)) from error
+
+
+def _failure(error: Exception) -> AttemptFailedError:
+    """Sort a failure of the transport: no answer, too slow, or cut (X7)."""
+    if isinstance(error, UnreadableAnswerError):
+        return broken(f"the answer is not HTTP: {error}")
+    if isinstance(error, TimeoutError):
+        return too_slow("no answer in time")
+    return cut(f"the exchange failed: {type(error).__name__}")

@@ -6,9 +6,10 @@ It has no limit of its own: the gate in front of the backend decides how much is
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from urllib.parse import urlsplit
 
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from slackwater.backends.connection import Connection
 
@@ -74,7 +75,7 @@ class Pool:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_seconds):
-            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = self._numeric() or await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             own = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
             try:
                 name = self._host if self._tls else None
@@ -83,6 +84,13 @@ class Pool:
                 own.close()
                 raise
         return connection
+
+    def _numeric(self) -> list[AddrInfoType]:
+        """Return the address where the URL has one in place of a name, for which the loop would ask a thread."""
+        with suppress(socket.gaierror):
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            return list[AddrInfoType](found)
+        return []
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
