@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from slackwater.backends import pool as pool_module
 from slackwater.backends.http import HTTPClient
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError
-from support.stub import NOW, Received, Stub, reply
+from support.stub import NOW, Received, Stub, reply, sse
 
 ANSWER = reply({"a": 1})
 
@@ -175,6 +178,51 @@ async def test_a_server_that_cannot_prove_who_it_is_gets_no_key(stub: Stub) -> N
         await client.get("/")
     await client.close()
     assert stub.received == []
+
+
+def certified(directory: Path) -> tuple[Path, Path]:
+    """Make a key and a certificate for localhost."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    return key, certificate
+
+
+@pytest.fixture
+async def over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stub]:
+    """Run a stub that proves to be localhost with a certificate that this test trusts."""
+    key, certificate = certified(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    one = Stub()
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0, ssl=context)
+    one.url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    yield one
+    server.close()
+
+
+async def test_over_tls_everything_is_as_without_it(over_tls: Stub) -> None:
+    """C8: one connection for a long answer, another call and a stream, to a server that proved who it is."""
+    long = reply({"a": "x" * 2_000_000})
+    over_tls.answers = [long, ANSWER, sse({"b": 2})]
+    client = client_of(over_tls.url, headers={"x-api-key": "k"})
+    assert len((await client.post("/", {"c": "y" * 2_000_000}, model="m"))["a"]) == 2_000_000
+    assert await client.get("/") == {"a": 1}
+    assert [event.data async for event in client.events("/", {}, model="m")] == ['{"b": 2}', "[DONE]"]
+    await client.close()
+    assert [sent.headers["x-api-key"] for sent in over_tls.received] == ["k", "k", "k"]
+    assert over_tls.connections <= 3
+
+
+async def test_a_certificate_of_another_name_is_believed_by_nobody(over_tls: Stub) -> None:
+    """C8: the name in the URL is what must be proved."""
+    client = client_of(over_tls.url.replace("localhost", "127.0.0.1"))
+    with pytest.raises(BackendAwayError):
+        await client.get("/")
+    await client.close()
+    assert over_tls.received == []
 
 
 async def test_a_patient_client_waits_for_one_who_keeps_talking(stub: Stub) -> None:
