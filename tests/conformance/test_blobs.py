@@ -4,8 +4,10 @@ import asyncio
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -281,3 +283,43 @@ async def test_a_failed_sync_is_an_error_and_leaves_no_blob(
     assert list((root / ".partial").iterdir()) == []
     with pytest.raises(FileNotFoundError):
         await blobs.read("k")
+    assert blobs.failure is not None
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+async def test_after_an_i_o_error_nothing_is_put_until_the_next_start(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """D6: a later sync may say yes to bytes that the failed one lost, in this file's directory too; reads go on."""
+    await blobs.put("before", [b"x"])
+    with monkeypatch.context() as patch:
+        if call == "fsync":
+            patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+            buffers: Iterable[bytes] = [b"x"]
+        else:
+            buffers = failing_buffers()
+        with pytest.raises(OSError, match="Input/output"):
+            await blobs.put("during", buffers)
+    with pytest.raises(OSError, match="Input/output"):
+        await blobs.put("after", [b"x"])
+    assert blobs.failure is not None
+    assert await blobs.read("before") == b"x"
+
+
+def failing_buffers() -> Iterator[bytes]:
+    """Give some bytes, then what a disk would say."""
+    yield b"x"
+    raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_full_disk_refuses_a_put_and_takes_the_next_one(
+    blobs: LocalBlobs, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: running out of room loses nothing that was written, so that nothing has to stop."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            await blobs.put("k", [b"x"])
+    assert blobs.failure is None
+    await blobs.put("k", [b"y"])
+    assert (root / "k").read_bytes() == b"y"

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import structlog
 
+from slackwater.blobs import LocalBlobs
 from slackwater.config import Settings, load, with_stand_in
 from slackwater.main import serve
 from slackwater.store import Store, StoreFailedError
@@ -84,14 +85,15 @@ async def test_a_toy_that_stands_in_answers_under_any_name_and_is_named_by_every
     assert model["max_input_tokens"] == 2048
 
 
+@pytest.mark.parametrize("place", [Store, LocalBlobs])
 async def test_a_server_whose_storage_failed_ends_with_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: type
 ) -> None:
     """D6: it does not go on as if nothing had happened; the supervisor's restart looks through the database."""
     failed = StoreFailedError("fsync: Input/output error")
 
     def ready(_url: str, _key: str | None) -> None:
-        monkeypatch.setattr(Store, "failure", failed)
+        monkeypatch.setattr(place, "failure", failed)
 
     async with asyncio.timeout(30):
         with pytest.raises(ExceptionGroup) as caught:

@@ -10,11 +10,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
+
+T = TypeVar("T")
 
 PIECE_BYTES: Final = 512 * 2**10
 """Of a stream: many are open at once (R5), and a hop to a thread should carry a good deal."""
@@ -25,6 +27,10 @@ _PARTIAL: Final = ".partial"
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _KEY_LENGTH_MAX: Final = 512
 _DIRECTORIES_MAX: Final = 10_000  # of which we remember that they are durable
+_FATAL: Final = frozenset({errno.EIO, errno.EROFS})
+"""After these nobody knows what is on the disk: the next sync, of a directory above all, may say yes to what this one
+lost (D6). (`EROFS`: the kernel has seen the error before us and made the file system read-only.)"""
+
 _RACES_MAX: Final = 20  # a directory may be removed as empty just before a file moves in
 
 
@@ -34,14 +40,20 @@ class LocalBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._durable: set[Path] = set()
+        self._failure: OSError | None = None
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why nothing is put any more until the process is started again (D6); None while all is well."""
+        return self._failure
 
     async def put(self, key: str, buffers: Iterable[bytes]) -> int:
         """Write the buffers in order; return the number of bytes. Raises ValueError for a bad key, OSError."""
-        return await asyncio.to_thread(self._put, self._path(key), buffers)
+        return await self._durably(self._put, self._path(key), buffers)
 
     async def put_file(self, key: str, path: Path) -> int:
         """Take over a finished local file: moved, or copied where it lies on another file system."""
-        return await asyncio.to_thread(self._put_file, self._path(key), path)
+        return await self._durably(self._put_file, self._path(key), path)
 
     async def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Return a range. Raises FileNotFoundError, or OSError when bytes are missing."""
@@ -66,6 +78,16 @@ class LocalBlobs:
         """List keys below a prefix written before an instant, sorted; remove what was left half written before it."""
         start = self._path(prefix.rstrip("/")) if prefix else self._root
         return await asyncio.to_thread(self._keys, start, older_than.timestamp())
+
+    async def _durably(self, work: Callable[[Path, T], int], target: Path, source: T) -> int:
+        if self._failure is not None:
+            raise OSError(errno.EIO, f"nothing is written any more ({self._failure})") from self._failure
+        try:
+            return await asyncio.to_thread(work, target, source)
+        except OSError as error:
+            if error.errno in _FATAL:
+                self._failure = OSError(error.errno, f"{target}: {error.strerror}")
+            raise
 
     def _path(self, key: str) -> Path:
         if len(key) > _KEY_LENGTH_MAX or not _KEY.fullmatch(key):

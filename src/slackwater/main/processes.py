@@ -69,6 +69,11 @@ class Core:
     dispatcher: Dispatcher
     sweeper: Sweeper
 
+    @property
+    def failure(self) -> Exception | None:
+        """What stable storage could not write (D6); None while all is well."""
+        return self.store.failure or self.blobs.failure
+
     def emit(self, event: Event) -> None:
         """Tell every listener."""
         for listener in self.listeners:
@@ -333,7 +338,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
         spool_dir=settings.storage.data_dir / "spool",
         organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
         metrics=core.metrics.render,
-        ready=lambda: core.store.failure is None,
+        ready=lambda: core.failure is None,
         storage=lambda: core.space.state,
         stand_in=next((route.backend for route in connections.routes.routes if route.stand_in), None),
         public_url=settings.server.public_url,
@@ -347,17 +352,17 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
 
 def _background(core: Core, *, working: bool) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the API, or alone in a worker."""
-    jobs = [core.recorder.run(), core.sweeper.run(), core.space.watch(core.clock), _fail_with_the_store(core)]
+    jobs = [core.recorder.run(), core.sweeper.run(), core.space.watch(core.clock), _fail_with_the_disk(core)]
     if working:
         jobs.append(core.dispatcher.run())
     return jobs
 
 
-async def _fail_with_the_store(core: Core) -> None:
+async def _fail_with_the_disk(core: Core) -> None:
     """End the process when stable storage failed: the supervisor's restart looks through the database (D6)."""
-    while core.store.failure is None:
+    while (failure := core.failure) is None:
         await core.clock.sleep(STORE_LOOK_SECONDS)
-    raise core.store.failure
+    raise failure
 
 
 async def _finish(core: Core, running: list[asyncio.Task[None]]) -> None:
