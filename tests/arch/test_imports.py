@@ -10,6 +10,7 @@ ADAPTERS: Final = {"store", "blobs", "backends", "documents", "webhooks", "telem
 
 THIRD_PARTY: Final = {
     "domain": set[str](),
+    "failpoints": set[str](),
     "ports": set[str](),
     "wire": {"msgspec", "pydantic", "pydantic_core"},
     "flow": {"msgspec", "structlog"},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from slackwater import failpoints
 from slackwater.api.body import pieces
 from slackwater.api.context import Context
 from slackwater.api.failures import is_disk_full, storage_full
@@ -53,7 +54,9 @@ class _Writer:
         self._hash.update(data)
         view = memoryview(data)
         while view and self._descriptor is not None:
+            failpoints.hit("spool.before_write")
             view = view[os.write(self._descriptor, view) :]
+            failpoints.hit("spool.after_write")
         self.length += len(data)
 
     def close(self) -> None:

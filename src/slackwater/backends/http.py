@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from slackwater import failpoints
 from slackwater.backends.answers import AnswerReader, UnreadableAnswerError
 from slackwater.backends.connection import Connection
 from slackwater.backends.pool import Pool
@@ -93,7 +94,11 @@ class HTTPClient:
         """Send, and return whatever was answered, its body bounded. Raises only for failures of the transport."""
         connection, reader = await self._send(method, path, body, headers)
         try:
+            if failpoints.armed:
+                failpoints.hit("backend.before_receive")
             await connection.heard(reader)
+            if failpoints.armed:
+                failpoints.hit("backend.after_receive")
             return self._answer(reader)
         except (UnreadableAnswerError, OSError) as error:
             raise _failure(error) from error
@@ -139,6 +144,8 @@ class HTTPClient:
         reader = AnswerReader(BODY_BYTES_MAX, ERROR_BYTES_MAX)
         started = self._pool.now()
         try:
+            if failpoints.armed:
+                failpoints.hit("backend.before_send")
             connection = await self._pool.take()
         except (OSError, UnicodeError) as error:
             raise BackendAwayError(f"cannot connect: {type(error).__name__}: {error}") from error

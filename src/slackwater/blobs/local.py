@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+from slackwater import failpoints
+
 T = TypeVar("T")
 
 PIECE_BYTES: Final = 512 * 2**10
@@ -101,7 +103,7 @@ class LocalBlobs:
             with open(descriptor, "wb") as file:  # noqa: PTH123  # by its descriptor, for the mode
                 size = sum(map(file.write, buffers))
                 file.flush()
-                os.fsync(descriptor)
+                _sync(descriptor)
             self._publish(partial, target)
         return size
 
@@ -135,7 +137,9 @@ class LocalBlobs:
         for races in range(_RACES_MAX):
             try:
                 self._make_durable(target.parent)
+                failpoints.hit("blobs.before_rename")
                 os.rename(partial, target)  # noqa: PTH104  # a test records the system calls by these names
+                failpoints.hit("blobs.after_rename")
                 break
             except (FileNotFoundError, FileExistsError):  # the second from a directory that went while it was made
                 self._durable.difference_update(target.parents)
@@ -160,7 +164,9 @@ class LocalBlobs:
 
     def _delete(self, path: Path) -> None:
         """Remove a file and directories that are empty then; those just below the root stay, they fill again soon."""
+        failpoints.hit("blobs.before_delete")
         path.unlink(missing_ok=True)
+        failpoints.hit("blobs.after_delete")
         for directory in path.relative_to(self._root).parents[:-2]:
             try:
                 (self._root / directory).rmdir()
@@ -193,12 +199,18 @@ def _remove_older(directory: Path, before: float) -> None:
                 path.unlink()
 
 
+def _sync(descriptor: int) -> None:
+    failpoints.hit("blobs.before_fsync")
+    os.fsync(descriptor)
+    failpoints.hit("blobs.after_fsync")
+
+
 def _sync_file(path: Path) -> int:
     """Make a file's content durable and private; return its size."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fchmod(descriptor, 0o600)
-        os.fsync(descriptor)
+        _sync(descriptor)
         return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
@@ -207,7 +219,9 @@ def _sync_file(path: Path) -> int:
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        failpoints.hit("blobs.before_directory_fsync")
         os.fsync(descriptor)
+        failpoints.hit("blobs.after_directory_fsync")
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from slackwater import failpoints
 from slackwater.domain.batch import Shard
 from slackwater.domain.errors import WireError
 from slackwater.domain.limits import BATCH_REQUESTS_MAX
@@ -63,7 +64,9 @@ def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
     with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=_private) as file:  # Path.open has no opener
         sizes = list(_write(file, items, places, one_line=_is_one_line(body)))
         file.flush()
+        failpoints.hit("ingest.before_fsync")
         os.fsync(file.fileno())
+        failpoints.hit("ingest.after_fsync")
     return Ingested(shards=tuple(cut(sizes)), size=len(items), file_ids=_file_ids(body))
 
 

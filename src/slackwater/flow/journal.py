@@ -6,13 +6,13 @@ adopted, and its request is simply worked on again.
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from slackwater import failpoints
 from slackwater.domain.batch import Lease
 from slackwater.domain.result import ResultLine
-from slackwater.wire.journal import decode_record, encode_record
+from slackwater.wire.journal import decode_records, encode_record
 
 _SUFFIX = ".journal"
 
@@ -29,7 +29,11 @@ class Journal:
         if self._file < 0:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         record = encode_record(result)
+        if failpoints.armed:
+            failpoints.hit("journal.before_write")
         written = os.write(self._file, record)
+        if failpoints.armed:
+            failpoints.hit("journal.after_write")
         if written != len(record):
             raise OSError(f"short write to {self.path.name}")
 
@@ -49,7 +53,7 @@ def adoptable(directory: Path, lease: Lease) -> tuple[list[ResultLine], list[Pat
         data = b""
         with suppress(OSError):  # what cannot be read is worked on again
             data = path.read_bytes()
-        for result in _records(data):
+        for result in decode_records(data):
             if result.position < lease.shard.count and result.position not in lease.done:
                 found.setdefault(result.position, result)
     return list(found.values()), older
@@ -71,10 +75,3 @@ def _stem(lease: Lease) -> str:
 
 def _epoch(path: Path) -> int:
     return int(path.name.removesuffix(_SUFFIX).rsplit(".", 1)[1])
-
-
-def _records(data: bytes) -> Iterator[ResultLine]:
-    for record in data.splitlines(keepends=True):
-        result = decode_record(record)
-        if result is not None:
-            yield result

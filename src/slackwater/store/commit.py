@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 from sqlalchemy import insert as plain_insert
 
+from slackwater import failpoints
 from slackwater.domain import lifecycle
 from slackwater.domain.result import RESULT_TYPES, Charge, CommitReport, Flush, Segment
 from slackwater.store import rows
@@ -306,6 +307,7 @@ def _end(connection: Connection, whole: _Whole, now: datetime) -> dict[str, Any]
             f"{whole.row.id} ({whole.row.processing_status}) has {resolved} results of {whole.row.size} at its end"
         )
         raise RuntimeError(message)
+    failpoints.hit("store.end")
     blobs = connection.scalar(_BLOBS, {"of_batch": whole.row.id})
     return {"processing_status": after, "ended_at": now, "result_blobs": blobs}
 

@@ -6,11 +6,12 @@ the connection; PostgreSQL runs it in a greenlet over asyncpg.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from slackwater import failpoints
 from slackwater.store.errors import SchemaTooNewError
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def upsert(dialect: str, table: Table) -> "Insert":
     if dialect == "sqlite":
         return cast("Insert", sqlite.insert(table))
     return postgresql.insert(table)
+
+
+def pass_failpoint(work: Work[T], when: Literal["before_commit", "after_commit"]) -> None:
+    """Pass the point of a transaction that is named after the function the work was written in."""
+    if failpoints.armed:
+        name = work.__qualname__.partition(".<locals>")[0].rpartition(".")[2].lstrip("_")
+        failpoints.hit(f"store.{name}.{when}")
 
 
 def is_current(connection: Connection) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.ports import Clock
-from slackwater.store.database import Database, Work, is_current, migrate
+from slackwater.store.database import Database, Work, is_current, migrate, pass_failpoint
 from slackwater.store.errors import StoreNotDurableError
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class PostgreSQLDatabase(Database):
         try:
             await database.read(_check_durable)
             if not await database.read(is_current):
-                await database.write(_migrate_alone)
+                await database.write(_migrate)
         except BaseException:
             await database.close()
             raise
@@ -114,8 +114,10 @@ class _Attempt(Generic[T]):
             self.began = True
             value = await connection.run_sync(self._work)
             if self._writes:
+                pass_failpoint(self._work, "before_commit")
                 self.committing = True
                 await connection.commit()
+                pass_failpoint(self._work, "after_commit")
             return value
 
 
@@ -148,6 +150,6 @@ def _check_durable(connection: Connection) -> None:
         raise StoreNotDurableError(message)
 
 
-def _migrate_alone(connection: Connection) -> None:
+def _migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     migrate(connection)

@@ -5,6 +5,7 @@ Versions before 3.51.3 can corrupt a file that two connections write or checkpoi
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 import sqlite3
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from slackwater.domain.errors import StoreUnavailableError
-from slackwater.store.database import Database, Work, migrate
+from slackwater.store.database import Database, Work, migrate, pass_failpoint
 from slackwater.store.errors import StoreFailedError, StoreInUseError
 
 T = TypeVar("T")
@@ -158,22 +159,34 @@ class SQLiteDatabase(Database):
             raise StoreFailedError(str(self._failure)) from self._failure
         self._writes_begun += 1
         try:
-            with self._writer.begin():
-                return work(self._writer)
-        except DBAPIError as error:
+            return self._transact(work)
+        except (DBAPIError, OSError) as error:
             raise self._translated(error) from error
         finally:
             self._writes_ended += 1
 
-    def _translated(self, error: DBAPIError) -> Exception:
-        code = getattr(error.orig, "sqlite_errorcode", None)
+    def _transact(self, work: Work[T]) -> T:
+        with self._writer.begin():
+            value = work(self._writer)
+            pass_failpoint(work, "before_commit")
+        pass_failpoint(work, "after_commit")
+        return value
+
+    def _translated(self, error: DBAPIError | OSError) -> Exception:
+        """Tell what an error means; an OSError is one that a failpoint raised in the disk's place."""
+        if isinstance(error, OSError):
+            code = sqlite3.SQLITE_FULL if error.errno == errno.ENOSPC else sqlite3.SQLITE_IOERR_FSYNC
+            return self._meant(error, code, str(error))
+        return self._meant(error, getattr(error.orig, "sqlite_errorcode", None), str(error.orig))
+
+    def _meant(self, error: Exception, code: int | None, text: str) -> Exception:
         if code in _FATAL:
             self._failure = error
             with suppress(OSError):  # the disk may not take this either
                 self._suspect.touch(mode=0o600)
-            return StoreFailedError(str(error.orig))
+            return StoreFailedError(text)
         if code is not None and code & 0xFF in _UNAVAILABLE:
-            return StoreUnavailableError(str(error.orig))
+            return StoreUnavailableError(text)
         return error
 
     def _prepare(self) -> None:
@@ -184,8 +197,7 @@ class SQLiteDatabase(Database):
             self._create()
             self._writer = self.writer.connect()
             self._check()
-            with self._writer.begin():
-                migrate(self._writer)
+            self._transact(migrate)
             # Only now: rebuilding a table while it is on would delete the rows that refer to it.
             self._writer.connection.cursor().execute("PRAGMA foreign_keys = ON")
             self._writer.rollback()

@@ -1,6 +1,7 @@
 """Journal records: a result line with what a flush must know about it, one record a line, with a checksum."""
 
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -40,6 +41,14 @@ def encode_record(result: ResultLine) -> bytes:
     )
     payload = _ENCODER.encode(header) + b"\t" + result.line
     return b"%08x" % zlib.crc32(payload) + payload
+
+
+def decode_records(data: bytes) -> Iterator[ResultLine]:
+    """Yield the records of a journal that are whole."""
+    for record in data.splitlines(keepends=True):
+        result = decode_record(record)
+        if result is not None:
+            yield result
 
 
 def decode_record(record: bytes) -> ResultLine | None:

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from slackwater import failpoints
 from slackwater.store.schema import metadata
 
 context.configure(
@@ -9,6 +10,7 @@ context.configure(
     target_metadata=metadata,
     render_as_batch=True,
     transactional_ddl=True,
+    on_version_apply=lambda **_: failpoints.hit("store.migration_step"),
 )
 with context.begin_transaction():
     context.run_migrations()
