@@ -1,3 +1,3 @@
 """Fixtures that every kind of test may ask for."""
 
-pytest_plugins = ["support.postgres"]
+pytest_plugins = ["support.postgres", "support.table"]

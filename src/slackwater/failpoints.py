@@ -133,19 +133,22 @@ def _hit(name: str) -> None:
     if name not in POINTS:
         raise RuntimeError(f"the failpoint {name!r} is not in the list")
     plan = armed.get(name)
-    if plan is None or not plan.due():
-        return
-    os.write(sys.stderr.fileno(), f"failpoint {name}: {plan.action}\n".encode())
-    match plan.action:
+    if plan is not None and plan.due():
+        os.write(sys.stderr.fileno(), f"failpoint {name}: {plan.action}\n".encode())
+        _fail(plan.action)
+
+
+def _fail(action: Action) -> None:
+    match action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
-        case "delay":
-            threading.Event().wait(DELAY_SECONDS)  # not a look at a clock: this thread has an accident
         case "eio":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         case "enospc":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        case "delay":
+            threading.Event().wait(DELAY_SECONDS)  # not a look at a clock: this thread has an accident
         case "trace":
             pass

@@ -1,16 +1,25 @@
 """Workers beside the server on one PostgreSQL: one dies, one is drained, one comes back, and nothing is lost."""
 
+import random
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from support.machine import IN_FLIGHT_MAX, Machine, MakeMachine
 from support.server import clean_environment
+from support.table import PROPERTY
 from support.waiting import until
 
 REQUESTS = 3_000
+LEASE_SECONDS = 2.0
+BACK_AT_WORK_SECONDS = 35.0
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -44,3 +53,82 @@ def test_a_worker_that_dies_and_one_that_is_drained_cost_at_most_what_was_in_fli
         assert successor.wait(40) == 0
     assert workers.assert_whole(batch_id, "shared", REQUESTS)["succeeded"] == REQUESTS
     assert workers.simulator.stats()["arrived"] - REQUESTS <= IN_FLIGHT_MAX
+
+
+@pytest.fixture
+def quick_leases(postgres_url: str, machine: MakeMachine) -> Machine:
+    """Start the same with leases that lapse soon: what takes half a minute by default takes two seconds."""
+    return machine(
+        postgres_url,
+        simulate=("--latency-ms", "100", "--capacity", "64"),
+        settings=f"[worker]\nenabled = false\nlease_seconds = {LEASE_SECONDS}\n",
+    )
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=SLOW)])
+def test_workers_that_are_killed_lose_nothing(
+    quick_leases: Machine, kills: int, record_property: Callable[[str, object], None]
+) -> None:
+    """F5, X2, X3, L3: `kill -9` of one of two, again and again; the other goes on, a new one takes its place."""
+    chance = random.Random(20261128)  # noqa: S311  # where to hurt, not what to hide
+    one, batches = quick_leases, dict[str, str]()
+    with running(one, 2) as workers:
+        for number in range(kills):
+            keep_busy(one, batches, f"k{number}")
+            threading.Event().wait(chance.uniform(0.2, 1.5))
+            victim = workers.pop(0)
+            victim.kill()
+            victim.wait()
+            workers.append(start_worker(one))
+        assert_whole(one, batches, kills, record_property)
+
+
+@pytest.mark.parametrize("pauses", [3, pytest.param(50, marks=SLOW)])
+def test_workers_that_sleep_through_their_leases_change_nothing(
+    quick_leases: Machine, pauses: int, record_property: Callable[[str, object], None]
+) -> None:
+    """F6, S5, X5: stopped beyond its lease and continued, a worker finds its shards taken and drops what it had."""
+    one, batches = quick_leases, dict[str, str]()
+    with running(one, 2) as workers:
+        for number in range(pauses):
+            keep_busy(one, batches, f"z{number}")
+            zombie = workers[number % 2]
+            zombie.send_signal(signal.SIGSTOP)
+            threading.Event().wait(2 * LEASE_SECONDS)
+            zombie.send_signal(signal.SIGCONT)
+        assert_whole(one, batches, pauses, record_property)
+
+
+@contextmanager
+def running(one: Machine, count: int) -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """Have workers; those that are in the list at the end are ended."""
+    workers = [start_worker(one) for _ in range(count)]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def keep_busy(one: Machine, batches: dict[str, str], prefix: str) -> None:
+    """Give the workers something to do, and wait until they do it."""
+    if all(one.batch(batch_id)["processing_status"] == "ended" for batch_id in batches):
+        batches[one.create(prefix, REQUESTS)] = prefix
+    before = one.simulator.arrived()
+    until(lambda: one.simulator.arrived() > before, deadline_seconds=BACK_AT_WORK_SECONDS)
+
+
+def assert_whole(
+    one: Machine, batches: dict[str, str], hurt: int, record_property: Callable[[str, object], None]
+) -> None:
+    finished = 0
+    for batch_id, prefix in batches.items():
+        one.ended(batch_id, deadline_seconds=180)
+        finished += one.assert_whole(batch_id, prefix, REQUESTS)["succeeded"]
+    arrivals = one.simulator.arrivals()
+    repeated = arrivals.total() - len(arrivals)
+    accepted = REQUESTS * len(batches)
+    record_property(PROPERTY, {"hurt": hurt, "accepted": accepted, "finished": finished, "repeated": repeated})
+    assert finished == accepted
+    assert repeated <= IN_FLIGHT_MAX * hurt

@@ -31,12 +31,12 @@ class RunningServer:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, directory: Path, config: str) -> Self:
+    def start(cls, directory: Path, config: str, *, failpoints: str = "", port: int | None = None) -> Self:
         """Start a server with its files in `directory` and wait until it is healthy.
 
         Raises RuntimeError with its log when it ends instead.
         """
-        port = free_port()
+        port = port or free_port()
         (directory / "slackwater.toml").write_text(config, encoding="utf-8")
         log = directory / "server.log"
         command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
@@ -44,7 +44,7 @@ class RunningServer:
             process = subprocess.Popen(
                 [*command, "--data", "data", "--host", "127.0.0.1", "--port", str(port)],
                 cwd=directory,
-                env=clean_environment() | {"SLACKWATER_API_KEY": API_KEY},
+                env=clean_environment() | {"SLACKWATER_API_KEY": API_KEY, "SLACKWATER_FAILPOINTS": failpoints},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

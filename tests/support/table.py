@@ -1,0 +1,29 @@
+"""One table at the end of a run: what every torture cost."""
+
+from typing import Final
+
+import pytest
+
+PROPERTY: Final = "torture"
+"""Name of the property under which a test records its numbers, by column."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a row for each torture that came to its end, with whatever it held or did not hold."""
+    rows = {
+        report.nodeid.rsplit("::", 1)[1]: numbers
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, numbers in report.user_properties
+        if name == PROPERTY
+    }
+    if not rows:
+        return
+    columns = list(dict.fromkeys(column for numbers in rows.values() for column in numbers))
+    lines = [("", *columns), *((name, *(str(row.get(one, "")) for one in columns)) for name, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    terminalreporter.section("torture")
+    for first, *others in lines:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        terminalreporter.write_line("  ".join(cells))
