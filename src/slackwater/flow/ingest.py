@@ -1,8 +1,7 @@
 """Ingest: from the spool file of a create call to a file of requests in plan order, and the shards it is cut into.
 
-A large body is ingested in a process of its own, `python -m slackwater.flow.ingest`, so that the event loop is never
-held and the memory it takes is given back; so nothing is imported here that makes a process slow to start. The spool
-is memory-mapped: a body is never whole on the heap.
+A large body is ingested in a process of its own, `python -m slackwater.flow.ingest`, so that no event loop is held and
+its memory is given back; nothing that starts slowly is imported here. The spool is mapped: no body is whole on the heap.
 """
 
 import gc

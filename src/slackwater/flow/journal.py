@@ -1,8 +1,7 @@
 """The journal: a worker's local, append-only record of result lines, one file for each shard and epoch.
 
-A line is written with one plain `write` the moment it exists, so it survives `kill -9` of the process; the segment
-that follows makes it durable against power loss too. Each record carries a checksum: a torn or flipped one is not
-adopted, and its request is simply worked on again.
+A line is written with one plain `write` the moment it exists, so it survives `kill -9`; the segment that follows makes
+it durable against power loss too. Each record carries a checksum: the request of a torn or flipped one is done again.
 """
 
 import os
@@ -29,13 +28,10 @@ class Journal:
         if self._file < 0:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         record = encode_record(result)
-        if failpoints.armed:
-            failpoints.hit("journal.before_write")
-        written = os.write(self._file, record)
-        if failpoints.armed:
-            failpoints.hit("journal.after_write")
-        if written != len(record):
+        failpoints.hit("journal.before_write")
+        if os.write(self._file, record) != len(record):
             raise OSError(f"short write to {self.path.name}")
+        failpoints.hit("journal.after_write")
 
     def close(self) -> None:
         """Close the file; it stays on disk."""
