@@ -17,7 +17,8 @@ from support.table import PROPERTY
 from support.waiting import until
 
 REQUESTS = 3_000
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 6.0
+"""Long enough that a worker renews in time on a busy machine: one that does not is a zombie of its own making."""
 BACK_AT_WORK_SECONDS = 35.0
 SLOW = pytest.mark.slow
 
@@ -57,7 +58,7 @@ def test_a_worker_that_dies_and_one_that_is_drained_cost_at_most_what_was_in_fli
 
 @pytest.fixture
 def quick_leases(postgres_url: str, machine: MakeMachine) -> Machine:
-    """Start the same with leases that lapse soon: what takes half a minute by default takes two seconds."""
+    """Start the same with leases that lapse soon: by default it takes half a minute."""
     return machine(
         postgres_url,
         simulate=("--latency-ms", "100", "--capacity", "64"),
@@ -67,34 +68,34 @@ def quick_leases(postgres_url: str, machine: MakeMachine) -> Machine:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=SLOW)])
 def test_workers_that_are_killed_lose_nothing(
-    quick_leases: Machine, kills: int, record_property: Callable[[str, object], None]
+    workers: Machine, kills: int, record_property: Callable[[str, object], None]
 ) -> None:
     """F5, X2, X3, L3: `kill -9` of one of two, again and again; the other goes on, a new one takes its place."""
     chance = random.Random(20261128)  # noqa: S311  # where to hurt, not what to hide
-    one, batches = quick_leases, dict[str, str]()
-    with running(one, 2) as workers:
+    one, batches = workers, dict[str, str]()
+    with running(one, 2) as alive:
         for number in range(kills):
             keep_busy(one, batches, f"k{number}")
             threading.Event().wait(chance.uniform(0.2, 1.5))
-            victim = workers.pop(0)
+            victim = alive.pop(0)
             victim.kill()
             victim.wait()
-            workers.append(start_worker(one))
+            alive.append(start_worker(one))
         assert_whole(one, batches, kills, record_property)
 
 
-@pytest.mark.parametrize("pauses", [3, pytest.param(50, marks=SLOW)])
+@pytest.mark.parametrize("pauses", [2, pytest.param(50, marks=SLOW)])
 def test_workers_that_sleep_through_their_leases_change_nothing(
     quick_leases: Machine, pauses: int, record_property: Callable[[str, object], None]
 ) -> None:
     """F6, S5, X5: stopped beyond its lease and continued, a worker finds its shards taken and drops what it had."""
     one, batches = quick_leases, dict[str, str]()
-    with running(one, 2) as workers:
+    with running(one, 2) as alive:
         for number in range(pauses):
             keep_busy(one, batches, f"z{number}")
-            zombie = workers[number % 2]
+            zombie = alive[number % 2]
             zombie.send_signal(signal.SIGSTOP)
-            threading.Event().wait(2 * LEASE_SECONDS)
+            threading.Event().wait(LEASE_SECONDS + 1)
             zombie.send_signal(signal.SIGCONT)
         assert_whole(one, batches, pauses, record_property)
 

@@ -179,8 +179,7 @@ class Ordeal:
             shown = {batch.id for batch in self.client.messages.batches.list(limit=100)}
         kept = self._batches.keys() - self._deleted
         refused = sum(count for name, count in self.simulator.stats().items() if name.startswith("fault_"))
-        sent = frozenset[str]().union(*self._batches.values())
-        arrivals = Counter({name: count for name, count in self.simulator.arrivals().items() if name in sent})
+        arrivals = self.simulator.arrivals()
         return Tally(
             hurt=len(self.fired),
             deaths=self.deaths,
@@ -207,7 +206,7 @@ class Ordeal:
         """Send a batch, its first request with an order for the simulator."""
         names = [f"{prefix}-{number}" for number in range(REQUESTS)]
         requests: Any = [
-            {"custom_id": name, "params": {**_params(f"{name} {order}"), "metadata": {"user_id": name}}}
+            {"custom_id": name, "params": _params(name, order)}
             for name, order in zip(names, itertools.chain([order], itertools.repeat("")), strict=False)
         ]
         batch = patiently(lambda: self.client.messages.batches.create(requests=requests))
@@ -258,9 +257,9 @@ class Ordeal:
         with suppress(anthropic.NotFoundError):
             patiently(lambda: client.files.delete(file.id))
 
-    def ask(self, text: str) -> None:
+    def ask(self, name: str) -> None:
         """Make a synchronous call."""
-        patiently(lambda: self.client.messages.create(**_params(text)))
+        patiently(lambda: self.client.messages.create(**_params(name)))
 
     def administer(self, name: str) -> None:
         """Make a workspace and a key through the control socket, and take both back."""
@@ -323,8 +322,13 @@ def a_day(ordeal: Ordeal, number: int) -> None:
     ordeal.delete(gone)
 
 
-def _params(text: str) -> dict[str, Any]:
-    return {"model": "any", "max_tokens": 64, "messages": [{"role": "user", "content": f"this is {text}"}]}
+def _params(name: str, order: str = "") -> dict[str, Any]:
+    return {
+        "model": "any",
+        "max_tokens": 64,
+        "metadata": {"user_id": name},  # what the witness writes down
+        "messages": [{"role": "user", "content": f"this is {name} {order}"}],
+    }
 
 
 def _stopped_children() -> list[int]:
