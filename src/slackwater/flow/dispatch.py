@@ -82,7 +82,7 @@ class Dispatcher:
         self._hungry = asyncio.Event()
         self._room = asyncio.Event()
         self._backlogged: frozenset[str] = frozenset()
-        """Backends for which free shards were seen at the last look: only for those is it worth looking again soon."""
+        """Backends of which the last look left shards that may be taken: only then is it worth looking again soon."""
         self._turn = 0
         self._turns: dict[str, int] = {}
         """When each batch with free shards was last given a turn, so that none is passed over for ever."""
@@ -144,7 +144,7 @@ class Dispatcher:
     async def _lease_forever(self) -> None:
         while True:
             self._hungry.clear()
-            taken = 0
+            taken, self._backlogged = 0, frozenset()
             if not self._draining and not self._recorder.full:
                 with suppress(StoreUnavailableError, OSError):
                     taken = await self._lease_some()
@@ -157,10 +157,8 @@ class Dispatcher:
     async def _lease_some(self) -> int:
         """Take shards of every batch that has none in hand, and more where a backend would run dry; return how many."""
         if self._is_full():  # the end of a shard in hand is what to wait for, not each request's
-            self._backlogged = frozenset()
             return 0
         backlog = await self._store.backlog(self._clock.now(), limit=BACKLOG_ROWS)
-        self._backlogged = frozenset(self._infer.backend_of(row.model) for row in backlog)
         turns, taken = self._turns, 0
         self._turns = {row.batch_id: turns.get(row.batch_id, 0) for row in backlog}
         held = Counter((holding.lease.batch_id, holding.backend) for holding in self._holdings.values())
@@ -189,19 +187,22 @@ class Dispatcher:
                 taken += await self._take_up(lease, asked_at)
             if self._is_full():
                 break
+        left = (row for row in backlog if self._free(row, in_hand(row)))
+        self._backlogged = frozenset(self._infer.backend_of(row.model) for row in left)
         return taken
 
-    def _wanted(self, row: Backlog, held: int) -> int:
-        """Return how many shards to take of a batch and model of which `held` are in hand."""
+    def _free(self, row: Backlog, held: int) -> bool:
+        """Tell whether more may be taken of a batch and model of which `held` shards are in hand."""
         if row.batch_id in self._stops or self._clock.monotonic() < self._unreadable.get(row.batch_id, 0.0):
-            return 0
-        if held == 0:
-            return 1
-        backend = self._infer.backend_of(row.model)
-        gate = self._gates.get(backend)
-        if len(self._holdings) >= HELD_SHARDS_MAX or (gate is not None and gate.away):
-            return 0
-        return max(0, min(4, -(-self._missing(backend) // SHARD_REQUESTS_MAX)))
+            return False
+        gate = self._gates.get(self._infer.backend_of(row.model))
+        return held == 0 or (len(self._holdings) < HELD_SHARDS_MAX and not (gate and gate.away))
+
+    def _wanted(self, row: Backlog, held: int) -> int:
+        """Return how many shards to take of it."""
+        if held == 0 or not self._free(row, held):
+            return int(self._free(row, held))
+        return max(0, min(4, -(-self._missing(self._infer.backend_of(row.model)) // SHARD_REQUESTS_MAX)))
 
     def _missing(self, backend: str) -> int:
         """Return how many unsent requests there are too few; each slot may have a group as long as a shard."""

@@ -145,3 +145,33 @@ async def test_a_worker_whose_hands_are_full_does_not_ask_for_more_after_every_r
         for batch in batches:
             assert (await worker.ended(batch)).counts.succeeded == 60
     assert set(looks) <= {0}
+
+
+@pytest.mark.parametrize("why", ["refused", "draining"])
+async def test_a_worker_that_can_take_nothing_looks_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """P1, L4: free shards and idle slots wake each other only where something can be taken, not round and round."""
+    looks = 0
+    real = dispatch.Dispatcher._expect
+
+    def expect(dispatcher: dispatch.Dispatcher, models: Any) -> None:
+        nonlocal looks
+        looks += 1
+        real(dispatcher, models)
+
+    async def lease(*_: Any, **__: Any) -> list[Any]:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(dispatch.Dispatcher, "_expect", expect)
+    async with working(tmp_path, in_flight=2) as worker:
+        worker.store.lease = lease  # type: ignore[method-assign]  # reads go on, writes do not: a full disk
+        batch = await worker.create({"a": {}})
+        await until(lambda: looks > 2)
+        worker.dispatcher._draining = why == "draining"
+        before, began = looks, worker.clock.monotonic()
+        await until(lambda: worker.clock.monotonic() - began >= 1.5)
+        assert looks - before <= 8
+        del worker.store.lease
+        worker.dispatcher._draining = False
+        assert (await worker.ended(batch)).counts == RequestCounts(succeeded=1)
