@@ -115,7 +115,7 @@ class Client:
                 batch = await self._ask(server, admit)
             except (ConnectionResetError, StoreUnavailableError, OSError):
                 retried = True
-                await self._pass(self._chance.uniform(0.05, 0.8))
+                await self._pass(self._chance.choice([0.0, self._chance.uniform(0.05, 0.8)]))
                 continue
             self._check_object(order, batch)
             return batch, retried
@@ -124,7 +124,7 @@ class Client:
         chance, seen = self._chance, batch
         if order.idempotency_key is not None and chance.random() < 0.5:
             await self._reuse_key(order)
-        cancel_in = chance.uniform(0, 4) if chance.random() < self._world.cancels else None
+        cancel_in = chance.uniform(0, 3) if chance.random() < self._world.cancels else None
         deadline = self._world.quiet_at + self._world.expires_after.total_seconds() * self._world.brief + END_SECONDS
         while seen.processing_status != "ended":
             if self._world.now > deadline:

@@ -179,12 +179,6 @@ def a_lease_is_never_renewed(stack: ExitStack) -> None:
 
 
 @mutant
-def a_release_without_the_epoch(stack: ExitStack) -> None:
-    mine = (shards.c.batch_id == bindparam("of_batch"), shards.c.number == bindparam("of_number"), OPEN_SHARD)
-    swap(stack, work, "_RELEASE", update(shards).where(*mine).values(lease_until=EPOCH, worker_id=None))
-
-
-@mutant
 def a_start_voids_the_leases_of_all_workers(stack: ExitStack) -> None:
     async def release_worker(store: Store, _: str) -> int:
         everything = update(shards).values(lease_until=EPOCH, worker_id=None)

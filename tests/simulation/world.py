@@ -88,10 +88,10 @@ class World:
         self.workspaces = ["wrkspc_1", "wrkspc_2"]
         self.brief = chance.random() < 0.3
         """Batches expire within the world's time."""
-        self.expires_after = timedelta(seconds=chance.choice([4, 7, 11]) if self.brief else 86_400)
+        self.expires_after = timedelta(seconds=chance.choice([2, 4, 7]) if self.brief else 86_400)
         self.quiet_at = TROUBLE_SECONDS
-        self.cancels = chance.choice([0.0, 0.3, 0.7])
-        self.lost_replies = chance.choice([0.0, 0.0, 0.15])
+        self.cancels = chance.choice([0.0, 0.5, 0.8])
+        self.lost_replies = chance.choice([0.0, 0.1, 0.3])
         self.backend_faults = chance.choice([0.0, 0.1, 0.3])
         self.call_seconds = chance.choice([0.1, 0.4, 1.0])
         self.store_faults = chance.choice([0.0, 0.0, 0.02])
