@@ -49,6 +49,7 @@ def ordeal(tmp_path: Path, database: str) -> Iterator[MakeOrdeal]:
     simulator.stop()
 
 
+@pytest.mark.slow
 def test_a_fault_at_a_point_of_the_path_loses_nothing_and_doubles_nothing(
     ordeal: MakeOrdeal, record_property: Callable[[str, object], None]
 ) -> None:

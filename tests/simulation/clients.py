@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeVar
 
 from simulation.machine import Server
@@ -285,7 +285,8 @@ class Client:
     def _check_object(self, order: Order, batch: Batch) -> None:
         counts = batch.counts
         early = batch.processing_status != "ended" and counts.processing != batch.size
-        if counts.total != batch.size or min(counts.processing, counts.succeeded, counts.errored) < 0 or early:
+        five = astuple(counts)
+        if sum(five) != batch.size or min(five) < 0 or early:
             self._breach("S2", f"{batch.id} counts {counts} of {batch.size} while {batch.processing_status}")
         if batch.expires_at - batch.created_at != self._world.expires_after:
             self._breach("T1", f"{batch.id} expires {batch.expires_at - batch.created_at} after its creation")

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -55,10 +55,10 @@ class TroubledDatabase(SQLiteDatabase):
             event.listen(self.writer, name, self._count)
         event.listen(self.writer, "do_execute_no_params", self._count)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, memo: Hashable = None) -> T:
         """Run work when the database is there."""
         await self.trouble.before()
-        return await super().read(work)
+        return await super().read(work, memo=memo)
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work, let a statement of it fail, or let its answer get lost."""

@@ -257,7 +257,8 @@ async def test_everything_the_port_asks_for_is_there() -> None:
     """Images, texts and names go the same way as elsewhere."""
 
     class Found:
-        async def fetch(self, url: str) -> Fetched:
+        async def fetch(self, url: str, *, urgent: bool) -> Fetched:
+            assert urgent is False
             return Fetched(data=url.encode(), media_type="text/plain")
 
         async def close(self) -> None:

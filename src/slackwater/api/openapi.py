@@ -143,7 +143,9 @@ _ERROR_HEADERS: Schema = {
 _ERRORS = {
     **{error.status: (error.type, (error.__doc__ or "").partition("\n")[0]) for error in BY_TYPE.values()},
     408: ("invalid_request_error", "The head or the body came too slowly"),
+    414: ("invalid_request_error", "The request target is too long"),
     416: ("invalid_request_error", "Requested range not satisfiable"),
+    431: ("invalid_request_error", "The head of the request, or what frames its body, is too large"),
 }
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
@@ -230,8 +232,8 @@ def _responses(endpoint: Endpoint, named: dict[str, Schema]) -> dict[str, Any]:
 
 def _statuses(endpoint: Endpoint) -> set[int]:
     if endpoint.public:
-        return {400, 500}  # a Host header that is missing or there twice
-    statuses = {400, 401, 403, 500, 529}
+        return {400, 414, 431, 500}  # a Host header that is missing or there twice
+    statuses = {400, 401, 403, 414, 431, 500, 529}
     if "{" in endpoint.path or endpoint.takes in {"MessageParams", "CountTokensParams"}:
         statuses.add(404)
     if endpoint.body is not None:

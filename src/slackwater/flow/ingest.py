@@ -1,7 +1,7 @@
 """Ingest: from the spool file of a create call to a file of requests in plan order, and the shards it is cut into.
 
-A large body is ingested in a process of its own, `python -m slackwater.flow.ingest`, so that no event loop is held and
-its memory is given back; nothing that starts slowly is imported here. The spool is mapped: no body is whole on the heap.
+A large body is ingested in a process of its own, `python -m slackwater.flow.ingest`: no event loop is held, its memory
+is given back, and nothing that starts slowly is imported here. The spool is mapped: no body is whole on the heap.
 """
 
 import gc

@@ -429,7 +429,7 @@ async def test_another_workspace_s_file_is_touched_by_nothing_that_this_one_asks
 async def test_who_waits_in_person_waits_for_no_batch_s_documents(desk: Desk) -> None:
     """Interactive first: with a room of its own in memory, and ahead at the readers of PDFs and the fetcher."""
     desk.worker.sources._shelf._room_bytes_max = 1  # any request with documents fills it
-    file, text = await desk.upload(text_pdf(KOREAN)), await desk.upload(b"text", "text/plain")
+    text = await desk.upload(b"text", "text/plain")
     desk.web["https://x/b"] = Fetched(data=b"text", media_type="text/plain")
     go_on = asyncio.Event()
     answer = desk.worker.backend.answer
@@ -440,10 +440,11 @@ async def test_who_waits_in_person_waits_for_no_batch_s_documents(desk: Desk) ->
         return await answer(call)
 
     desk.worker.backend.answer = slow
-    batch = await desk.worker.create({f"r{number}": asking(document(of(file))) for number in range(4)})
-    await until(lambda: desk.worker.backend.calls)
+    # A file for each request: with the same one they had a common prefix and waited for the first.
+    files = [await desk.upload(text_pdf([*KOREAN, str(number)])) for number in range(4)]
+    batch = await desk.worker.create({f"r{number}": asking(document(of(file))) for number, file in enumerate(files)})
+    await until(lambda: desk.worker.backend.calls and desk.worker.gate.in_flight == 4)
     assert len(desk.worker.backend.calls) == 1
-    assert desk.worker.gate.in_flight == 4
     for block in (
         document(of(text)),
         document(inline(text_pdf(["new"]))),
@@ -453,7 +454,7 @@ async def test_who_waits_in_person_waits_for_no_batch_s_documents(desk: Desk) ->
             assert (await desk.call(block))["type"] == "message"
     go_on.set()
     await desk.worker.ended(batch)
-    assert desk.urgent == [False, True, True]
+    assert desk.urgent == [False, True, True, False, False, False]
 
 
 async def test_a_url_that_is_away_is_told_at_once_to_who_waits_in_person(desk: Desk) -> None:
