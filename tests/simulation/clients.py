@@ -181,7 +181,8 @@ class Client:
         rules.going.add(batch.id)
         with rules.looking_before_each_write():
             try:
-                await self._sure(lambda server: server.batches.delete(self._workspace, batch.id))
+                # Not given up before its end: it could take effect at any later time, when nobody expects it.
+                await self._sure(lambda server: server.batches.delete(self._workspace, batch.id), patient=True)
             except InvalidRequestError:
                 return
             except NotFoundError:  # an earlier try of this call did it, and its answer was lost
@@ -295,11 +296,11 @@ class Client:
 
     # Calls
 
-    async def _sure(self, call: Callable[[Server], Awaitable[T]]) -> T:
+    async def _sure(self, call: Callable[[Server], Awaitable[T]], *, patient: bool = False) -> T:
         """Call any server until there is an answer."""
         while True:
             try:
-                return await self._ask(await self._server(), call)
+                return await self._ask(await self._server(), call, patient=patient)
             except (ConnectionResetError, StoreUnavailableError, OSError):
                 await self._pass(self._chance.uniform(0.05, 0.8))
 
@@ -310,8 +311,11 @@ class Client:
                 return self._chance.choice(up)
             await self._pass(0.2)
 
-    async def _ask(self, server: Server, call: Callable[[Server], Awaitable[T]]) -> T:
-        """Call one server. Raises ConnectionResetError when it dies, or when its answer gets lost on the way."""
+    async def _ask(self, server: Server, call: Callable[[Server], Awaitable[T]], *, patient: bool = False) -> T:
+        """Call one server. Raises ConnectionResetError when it dies, or when its answer gets lost on the way.
+
+        Unless the client is `patient`, the connection may also end before the server is done.
+        """
         loop, world = asyncio.get_running_loop(), self._world
         reply: asyncio.Future[T] = loop.create_future()
         server.calls.add(reply)
@@ -320,7 +324,7 @@ class Client:
             return await call(server)
 
         task = server.start(work())
-        if world.now < world.quiet_at and self._chance.random() < world.lost_replies:
+        if not patient and world.now < world.quiet_at and self._chance.random() < world.lost_replies:
             loop.call_later(self._chance.uniform(0, 0.1), _reset, reply)
 
         def done(task: asyncio.Task[T]) -> None:
