@@ -18,6 +18,7 @@ from simulation.mutants import MUTANTS
 
 TESTS = Path(__file__).resolve().parents[1]
 SEEDS, AT_ONCE = 2_000, 250
+SEEDS_SHORT = 60
 SEEDS_LONG = 50_000
 MUTANT_SEEDS, PARTS = 300, 4
 
@@ -34,6 +35,14 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_first_seeds_break_no_promise() -> None:
+    """Whatever dies, stops or lies, and in whatever order: a short walk, for every change."""
+    done = simulate("--seeds", f"0:{SEEDS_SHORT}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SEEDS_SHORT} seeds, 0 with a broken promise" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 def test_no_seed_breaks_a_promise(first: int) -> None:
     """Whatever dies, stops or lies, and in whatever order: a failing seed prints itself and how to see it again."""
@@ -49,6 +58,7 @@ def test_no_seed_of_very_many_breaks_a_promise() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_broken_rule_is_noticed(part: int) -> None:
     """A simulation that lets a mutant live would let the same mistake of ours live (S5, X5, C2, T2, M1 and others)."""
