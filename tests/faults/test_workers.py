@@ -38,8 +38,9 @@ def start_worker(one: Machine) -> "subprocess.Popen[bytes]":
 
 def test_a_worker_that_dies_and_one_that_is_drained_cost_at_most_what_was_in_flight(workers: Machine) -> None:
     """X2, X3, L4, F5: every custom_id once; a successor on the same machine goes on at once with what was journaled."""
-    drained, killed = start_worker(workers), start_worker(workers)
-    batch_id = workers.create("shared", REQUESTS)
+    drained, batch_id = start_worker(workers), workers.create("shared", REQUESTS)
+    until(lambda: workers.simulator.stats().get("answered", 0) >= 1)  # it is up: it hears what it is asked to do
+    killed = start_worker(workers)
     until(lambda: workers.simulator.stats().get("answered", 0) >= 500)
     killed.kill()
     killed.wait()
