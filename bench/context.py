@@ -15,6 +15,8 @@ from workload import batch_body, params_lines
 CONCURRENCY = 64
 """Calls in flight, ours and the yardsticks'."""
 BATCHES = "/v1/messages/batches"
+LOCAL_SLOTS, LOCAL_CONTEXT_TOKENS = 4, 2_048
+"""Of the local model that figures measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,22 @@ url = "{backend.url}"
 [[models]]
 id = "*"
 backend = "bench"
+"""
+
+
+def local_config(model: Path) -> str:
+    """Return the configuration of a server that runs a model itself, for every model name."""
+    return f"""\
+[[backends]]
+name = "local"
+protocol = "llamacpp"
+model = "{model}"
+slots = {LOCAL_SLOTS}
+context_tokens = {LOCAL_CONTEXT_TOKENS}
+
+[[models]]
+id = "*"
+backend = "local"
 """
 
 

@@ -11,13 +11,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from context import BATCHES, Context, Row, create, wait_until_ended
+from context import BATCHES, LOCAL_SLOTS, Context, Row, create, local_config, wait_until_ended
 from processes import HEADERS, Program, slackwater
 
 from slackwater.backends.llamacpp import DEMO_MODEL, this_machine
 
-SLOTS = 4
-CONTEXT_TOKENS = 2_048
 PROMPTS = {"short": 10, "500 tokens": 500}
 """What a person sends, in tokens."""
 OUTPUT_TOKENS = 32
@@ -28,7 +26,7 @@ PAUSE_SECONDS_MAX = 0.05
 BATCH_REQUESTS = 2_000
 """More than can be answered while the calls are made; the rest is canceled."""
 LONG_ANSWER_TOKENS = 400
-SPEED_REQUESTS = 2 * SLOTS
+SPEED_REQUESTS = 2 * LOCAL_SLOTS
 _COUNT = "Count from 1 to 100."
 """What models go on with for long, the one in the box too."""
 _WORDS = (
@@ -53,20 +51,8 @@ class Waits:
 def measure(context: Context) -> list[Row]:
     """Return the rows of this figure."""
     model = context.model or DEMO_MODEL
-    config = f"""\
-[[backends]]
-name = "local"
-protocol = "llamacpp"
-model = "{model}"
-slots = {SLOTS}
-context_tokens = {CONTEXT_TOKENS}
-
-[[models]]
-id = "*"
-backend = "local"
-"""
     dice = random.Random(7)  # noqa: S311  # texts and pauses, not secrets
-    with slackwater(context.directory / "interactive", config) as server:
+    with slackwater(context.directory / "interactive", local_config(model)) as server:
         _stream(server, "Hello")  # the model is loaded
         lengths = {name: _words_for(server, tokens) for name, tokens in PROMPTS.items()}
         idle = {name: _series(server, words, dice) for name, words in lengths.items()}
@@ -95,7 +81,8 @@ def _first_token(what: str, name: str, idle: Waits, beside: Waits) -> list[Row]:
             unit="ms",
             yardstick=alone,
             meaning=(
-                f"streamed calls while {SLOTS} slots are busy, and with nothing else to do; one in ten waits longer"
+                f"streamed calls while {LOCAL_SLOTS} slots are busy, and with nothing else to do; "
+                "one in ten waits longer"
                 f" than {beside.tenth():.0f} ms and {idle.tenth():.0f} ms; a step of the busy slots takes {step:.1f} ms"
             ),
         ),
@@ -117,7 +104,7 @@ def _contended(alone: float, beside: float) -> Row:
         unit="tokens/s",
         yardstick=alone,
         better="higher",
-        meaning=f"{SLOTS} answers at once, beside {cores} programs that each keep a core busy, and without them",
+        meaning=f"{LOCAL_SLOTS} answers at once, beside {cores} programs that each keep a core busy, and without them",
     )
 
 
@@ -160,7 +147,7 @@ def _running(server: Program, bodies: Sequence[dict[str, Any]]) -> Iterator[None
     left = _progress(server, batch_id)["progress"]["processing"]
     create(server, b"{}", f"{BATCHES}/{batch_id}/cancel")
     wait_until_ended(server, batch_id)
-    if left < SLOTS:
+    if left < LOCAL_SLOTS:
         message = "the batch was done before the calls were: its slots were not all busy"
         raise RuntimeError(message)
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from context import Context, Row, create, wait_until_ended
+from context import LOCAL_CONTEXT_TOKENS, LOCAL_SLOTS, Context, Row, create, local_config, wait_until_ended
 from memory import Peak, tree
 from processes import Program, measured_by, slackwater
 
 from slackwater.backends.llamacpp import DEMO_MODEL
 
-SLOTS = 4
-CONTEXT_TOKENS = 2_048
 REQUESTS = 200
 PREFIXES = 8
 PREFIX_TOKENS = 1_000
@@ -29,7 +27,7 @@ _SENTENCE = (
 def measure(context: Context) -> list[Row]:
     """Return the rows of this figure."""
     model = context.model or DEMO_MODEL
-    with slackwater(context.directory / "prefixes", _config(model)) as server:
+    with slackwater(context.directory / "prefixes", local_config(model)) as server:
         _batch(server, [_params("Hello", "")])  # the model is loaded
         several, one = (_requests(server, prefixes) for prefixes in (PREFIXES, 1))
         ours = _batch(server, several)
@@ -37,7 +35,7 @@ def measure(context: Context) -> list[Row]:
         short = _short(server, context.scale.local_requests)
     theirs = _straight(context.directory, model, several)
     tokens = theirs["input_tokens"] + theirs["cached_tokens"]
-    what = f"{REQUESTS} requests, {PREFIXES} prefixes of {PREFIX_TOKENS:,} tokens in turn, {SLOTS} slots"
+    what = f"{REQUESTS} requests, {PREFIXES} prefixes of {PREFIX_TOKENS:,} tokens in turn, {LOCAL_SLOTS} slots"
     at_best = 100 * (1 - PREFIXES / REQUESTS) * PREFIX_TOKENS / (tokens / REQUESTS)
     return [
         Row(
@@ -45,7 +43,7 @@ def measure(context: Context) -> list[Row]:
             ours=ours["seconds"],
             unit="s",
             yardstick=theirs["seconds"],
-            meaning=f"{what}; a batch, and {SLOTS} callers who ask the same model in order of arrival",
+            meaning=f"{what}; a batch, and {LOCAL_SLOTS} callers who ask the same model in order of arrival",
         ),
         Row(
             figure="shared prefixes, processor time",
@@ -116,7 +114,7 @@ def _batch(server: Program, bodies: Sequence[dict[str, Any]]) -> dict[str, float
 def _straight(directory: Path, model: Path, bodies: Sequence[dict[str, Any]]) -> dict[str, float]:
     lines = directory / "prefixes.jsonl"
     lines.write_text("".join(json.dumps(body) + "\n" for body in bodies), encoding="utf-8")
-    return measured_by("straight", str(model), str(lines), str(SLOTS), str(CONTEXT_TOKENS))
+    return measured_by("straight", str(model), str(lines), str(LOCAL_SLOTS), str(LOCAL_CONTEXT_TOKENS))
 
 
 def _share(used: dict[str, float]) -> float:
@@ -161,18 +159,3 @@ def _resident(server: Program) -> int:
     with Peak(server.process.pid) as now:
         tree(server.process.pid)
     return now.resident_bytes
-
-
-def _config(model: Path) -> str:
-    return f"""\
-[[backends]]
-name = "local"
-protocol = "llamacpp"
-model = "{model}"
-slots = {SLOTS}
-context_tokens = {CONTEXT_TOKENS}
-
-[[models]]
-id = "*"
-backend = "local"
-"""

@@ -9,7 +9,7 @@ import pytest
 
 from support.machine import Machine, MakeMachine
 from support.postgres import PostgresServer
-from support.table import PROPERTY
+from support.table import endured
 from support.waiting import until
 
 REQUESTS = 2_000
@@ -44,7 +44,7 @@ def test_connections_that_are_broken_cost_no_call(
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         threading.Event().wait(0.2)
-    assert_each_once(busy, batches, record_property, times)
+    assert endured(busy, batches, REQUESTS, times, record_property) == 0
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(50, marks=SLOW)])
@@ -60,7 +60,7 @@ def test_a_database_that_crashes_and_comes_back_finds_the_work_waiting(
         own_server.crash()
         threading.Event().wait(1.0)
         own_server.restart()
-    assert_each_once(busy, batches, record_property, times)
+    assert endured(busy, batches, REQUESTS, times, record_property) == 0
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=SLOW)])
@@ -77,19 +77,4 @@ def test_a_database_that_says_nothing_for_a_while_costs_no_call(
     threading.Event().wait(seconds)
     for one in processes:
         os.kill(one, signal.SIGCONT)
-    assert_each_once(busy, batches, record_property, 1)
-
-
-def assert_each_once(
-    one: Machine, batches: dict[str, str], record_property: Callable[[str, object], None], hurt: int
-) -> None:
-    accepted = REQUESTS * len(batches)
-    finished = 0
-    for batch_id, prefix in batches.items():
-        one.ended(batch_id, deadline_seconds=180)
-        finished += one.assert_whole(batch_id, prefix, REQUESTS)["succeeded"]
-    arrivals = one.simulator.arrivals()
-    repeated = arrivals.total() - len(arrivals)
-    record_property(PROPERTY, {"hurt": hurt, "accepted": accepted, "finished": finished, "repeated": repeated})
-    assert finished == accepted
-    assert repeated == 0
+    assert endured(busy, batches, REQUESTS, 1, record_property) == 0

@@ -13,7 +13,7 @@ import pytest
 
 from support.machine import IN_FLIGHT_MAX, Machine, MakeMachine
 from support.server import clean_environment
-from support.table import PROPERTY
+from support.table import endured
 from support.waiting import until
 
 REQUESTS = 3_000
@@ -82,7 +82,7 @@ def test_workers_that_are_killed_lose_nothing(
             victim.kill()
             victim.wait()
             alive.append(start_worker(one))
-        assert_whole(one, batches, kills, record_property)
+        assert endured(one, batches, REQUESTS, kills, record_property) <= IN_FLIGHT_MAX * kills
 
 
 @pytest.mark.parametrize("pauses", [2, pytest.param(50, marks=SLOW)])
@@ -98,7 +98,7 @@ def test_workers_that_sleep_through_their_leases_change_nothing(
             zombie.send_signal(signal.SIGSTOP)
             threading.Event().wait(LEASE_SECONDS + 1)
             zombie.send_signal(signal.SIGCONT)
-        assert_whole(one, batches, pauses, record_property)
+        assert endured(one, batches, REQUESTS, pauses, record_property) <= IN_FLIGHT_MAX * pauses
 
 
 @contextmanager
@@ -119,18 +119,3 @@ def keep_busy(one: Machine, batches: dict[str, str], prefix: str) -> None:
         batches[one.create(prefix, REQUESTS)] = prefix
     before = one.simulator.arrived()
     until(lambda: one.simulator.arrived() > before, deadline_seconds=BACK_AT_WORK_SECONDS)
-
-
-def assert_whole(
-    one: Machine, batches: dict[str, str], hurt: int, record_property: Callable[[str, object], None]
-) -> None:
-    finished = 0
-    for batch_id, prefix in batches.items():
-        one.ended(batch_id, deadline_seconds=180)
-        finished += one.assert_whole(batch_id, prefix, REQUESTS)["succeeded"]
-    arrivals = one.simulator.arrivals()
-    repeated = arrivals.total() - len(arrivals)
-    accepted = REQUESTS * len(batches)
-    record_property(PROPERTY, {"hurt": hurt, "accepted": accepted, "finished": finished, "repeated": repeated})
-    assert finished == accepted
-    assert repeated <= IN_FLIGHT_MAX * hurt

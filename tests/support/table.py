@@ -1,11 +1,31 @@
 """One table at the end of a run: what every torture cost."""
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
+if TYPE_CHECKING:
+    from support.machine import Machine
+
 PROPERTY: Final = "torture"
 """Name of the property under which a test records its numbers, by column."""
+
+
+def endured(
+    one: "Machine", batches: Mapping[str, str], size: int, hurt: int, record_property: Callable[[str, object], None]
+) -> int:
+    """See batches of `size` requests, by id and prefix, to a whole end; record a row, and return the repeated calls."""
+    finished = 0
+    for batch_id, prefix in batches.items():
+        one.ended(batch_id, deadline_seconds=180)
+        finished += one.assert_whole(batch_id, prefix, size)["succeeded"]
+    arrivals = one.simulator.arrivals()
+    repeated = arrivals.total() - len(arrivals)
+    accepted = size * len(batches)
+    record_property(PROPERTY, {"hurt": hurt, "accepted": accepted, "finished": finished, "repeated": repeated})
+    assert finished == accepted
+    return repeated
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
