@@ -33,6 +33,8 @@ class Order:
     idempotency_key: str | None
     batches: int = 1
     """How many of it there must be: a body sent again without a marker is another batch."""
+    unsure: int = 0
+    """How many there may be beyond that: when such a call has to be repeated, nobody can tell what it repeats."""
 
 
 class Client:
@@ -84,7 +86,9 @@ class Client:
         if batch.id != first.id:
             order.batches += 1
             group.create_task(self._follow(order, batch))
-        elif not retried:  # with a marker nobody can tell which of the two is repeated
+        elif retried:
+            order.unsure += 1
+        else:
             self._breach("D3", f"{order.key} was sent twice on purpose and is one batch")
 
     async def _create(self, order: Order) -> tuple[Batch, bool]:
