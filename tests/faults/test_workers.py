@@ -2,19 +2,15 @@
 
 import random
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from support.machine import IN_FLIGHT_MAX, Machine, MakeMachine
-from support.server import clean_environment
 from support.table import endured
 from support.waiting import until
+from support.workers import running, start_worker
 
 REQUESTS = 3_000
 LEASE_SECONDS = 6.0
@@ -31,15 +27,9 @@ def workers(postgres_url: str, machine: MakeMachine) -> Machine:
     )
 
 
-def start_worker(one: Machine) -> "subprocess.Popen[bytes]":
-    command = [str(Path(sys.executable).with_name("slackwater")), "worker", "--config", "slackwater.toml"]
-    return subprocess.Popen([*command, "--data", "data"], cwd=one.directory, env=clean_environment())
-
-
 def test_a_worker_that_dies_and_one_that_is_drained_cost_at_most_what_was_in_flight(workers: Machine) -> None:
     """X2, X3, L4, F5: every custom_id once; a successor on the same machine goes on at once with what was journaled."""
     drained, batch_id = start_worker(workers), workers.create("shared", REQUESTS)
-    until(lambda: workers.simulator.stats().get("answered", 0) >= 1)  # it is up: it hears what it is asked to do
     killed = start_worker(workers)
     until(lambda: workers.simulator.stats().get("answered", 0) >= 500)
     killed.kill()
@@ -99,18 +89,6 @@ def test_workers_that_sleep_through_their_leases_change_nothing(
             threading.Event().wait(LEASE_SECONDS + 1)
             zombie.send_signal(signal.SIGCONT)
         assert endured(one, batches, REQUESTS, pauses, record_property) <= IN_FLIGHT_MAX * pauses
-
-
-@contextmanager
-def running(one: Machine, count: int) -> "Iterator[list[subprocess.Popen[bytes]]]":
-    """Have workers; those that are in the list at the end are ended."""
-    workers = [start_worker(one) for _ in range(count)]
-    try:
-        yield workers
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
 
 
 def keep_busy(one: Machine, batches: dict[str, str], prefix: str) -> None:

@@ -29,7 +29,7 @@ class Machine:
     def start(self) -> float:
         """Start the server; return how many seconds it took to be ready."""
         began = time.monotonic()
-        self.server = RunningServer.start(self.directory, self._config())
+        self.server = RunningServer.start(self.directory, self.config())
         return time.monotonic() - began
 
     def kill(self) -> None:
@@ -81,7 +81,8 @@ class Machine:
         }
         return kinds
 
-    def _config(self) -> str:
+    def config(self) -> str:
+        """Write the configuration that every life starts with."""
         return f"""
             [storage]
             database = "{self.database}"

@@ -103,11 +103,13 @@ async def serve_control(path: Path, handlers: Handlers) -> AsyncIterator[None]:
         writer.close()
 
     server = await asyncio.start_unix_server(connection, sock=_listening(path), limit=LINE_BYTES_MAX)
+    own = _inode(path)
     try:
         yield
     finally:
         server.close()
-        _remove(path)
+        if _inode(path) == own:  # and not that of a server that has taken over
+            _remove(path)
 
 
 async def call(path: Path, method: str, params: Params) -> dict[str, Any]:
@@ -132,6 +134,13 @@ async def call(path: Path, method: str, params: Params) -> dict[str, Any]:
         raise BY_TYPE.get(reply["error"]["type"], APIError)(reply["error"]["message"])
     result: dict[str, Any] = reply["result"]
     return result
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _remove(path: Path) -> None:

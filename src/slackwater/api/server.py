@@ -30,17 +30,19 @@ async def serve(
     host: str,
     port: int,
     uds: Path | None = None,
+    reuse_port: bool = False,
     on_started: Callable[[str, int], None],
     graceful_seconds: int = GRACEFUL_SECONDS,
     patience: Patience = PATIENCE,
 ) -> None:
     """Serve until `app.stop()`, then let answers in progress finish. Signals are the caller's business.
 
-    `on_started` gets the address and the real port (`port=0` picks a free one; with `uds` the path and 0). Raises
-    OSError when the address cannot be had. Canceling the call stops at once.
+    `on_started` gets the address and the real port (`port=0` picks a free one; with `uds` the path and 0). With
+    `reuse_port` others that ask for the same may listen there too. Raises OSError when the address cannot be had.
+    Canceling the call stops at once.
     """
     patience = replace(patience, connections_max=min(patience.connections_max, _room_for_connections()))
-    listener = await _listen(host, port, uds)
+    listener = await _listen(host, port, uds, reuse_port=reuse_port)
     address = (str(uds), 0) if uds is not None else listener.getsockname()[:2]
     server = _Server(_config(app, graceful_seconds, patience), app.stopping, lambda: on_started(*address))
     try:
@@ -107,13 +109,13 @@ def _room_for_connections() -> int:
     return max(allowed - DESCRIPTORS_KEPT, allowed // 2)
 
 
-async def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
+async def _listen(host: str, port: int, uds: Path | None, *, reuse_port: bool) -> socket.socket:
     """Bind ourselves: uvicorn would end the process where we want an OSError."""
     if uds is not None:
         return _bind_path(uds)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port)
     # uvloop sets this on every connection by itself, asyncio only on sockets that it made: small answers must not wait.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -26,6 +26,9 @@ class ServerSettings(Section):
     """Address to listen on; `0.0.0.0` for every network interface."""
     port: int = Field(default=8321, ge=0, le=65535)
     """TCP port; 0 takes a free one and reports it."""
+    reuse_port: bool = False
+    """Listen on a port where another server listens that does the same, so that a new one can start before the old one
+    stops and no call is refused in between. For servers that share a PostgreSQL database, on Linux."""
     public_url: str = ""
     """Base URL under which clients reach this server, path prefix included. `results_url` is built from it; empty: from
     the request."""

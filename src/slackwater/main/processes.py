@@ -97,8 +97,9 @@ async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstK
             on_ready(settings.server.public_url or f"http://{_url_host(host)}:{port}", bootstrap.secret)
 
         async with serve_control(settings.control_socket, admin_handlers(keys)):
+            own = settings.server
             server = group.create_task(
-                serve_http(app, host=settings.server.host, port=settings.server.port, on_started=started)
+                serve_http(app, host=own.host, port=own.port, reuse_port=own.reuse_port, on_started=started)
             )
             await asyncio.wait([group.create_task(stop.wait()), server], return_when=asyncio.FIRST_COMPLETED)
             stop.set()
