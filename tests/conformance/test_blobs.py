@@ -323,3 +323,18 @@ async def test_a_full_disk_refuses_a_put_and_takes_the_next_one(
     assert blobs.failure is None
     await blobs.put("k", [b"y"])
     assert (root / "k").read_bytes() == b"y"
+
+
+@pytest.mark.parametrize(("number", "failed"), [(errno.ENOSPC, False), (errno.EIO, True)])
+async def test_bytes_that_the_disk_does_not_remove_are_left_to_the_sweep(
+    blobs: LocalBlobs, root: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, failed: bool
+) -> None:
+    """D3, D6: what they belonged to was answered for already; an I/O error is one all the same."""
+    await blobs.put("requests/spare", [b"x"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", Mock(side_effect=OSError(number, "no")))
+        await blobs.delete("requests/spare")
+    assert (blobs.failure is not None) == failed
+    assert await blobs.keys("requests/", older_than=LATER) == ["requests/spare"]
+    await blobs.delete("requests/spare")
+    assert not (root / "requests/spare").exists()

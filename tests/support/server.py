@@ -75,6 +75,13 @@ class RunningServer:
         finally:
             connection.close()
 
+    def waited_for_cpu_seconds(self) -> float:
+        """Return how long its main thread could have run and did not, because others had the processors.
+
+        What it takes to start is told without it: it says how busy this machine is.
+        """
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text("ascii").split()[1]) / 1e9
+
     def stop(self) -> int:
         """Stop it as systemd would; return its exit code."""
         if self.process.poll() is None:

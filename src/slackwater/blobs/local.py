@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+import structlog
+
 from slackwater import failpoints
 
 T = TypeVar("T")
@@ -32,6 +34,8 @@ _DIRECTORIES_MAX: Final = 10_000  # of which we remember that they are durable
 _FATAL: Final = frozenset({errno.EIO, errno.EROFS})
 """After these nobody knows what is on the disk: the next sync, of a directory above all, may say yes to what this one
 lost (D6). (`EROFS`: the kernel has seen the error before us and made the file system read-only.)"""
+
+_log = structlog.get_logger(__name__)
 
 _RACES_MAX: Final = 20  # a directory may be removed as empty just before a file moves in
 
@@ -73,8 +77,17 @@ class LocalBlobs:
             file.close()
 
     async def delete(self, key: str) -> None:
-        """Remove the bytes and what directories are empty then; a key that is not there is fine."""
-        await asyncio.to_thread(self._delete, self._path(key))
+        """Remove the bytes and what directories are empty then; a key that is not there is fine.
+
+        Bytes are removed after what they belonged to is gone, or was never needed. Nobody can take that back because of
+        them, so a disk that refuses is logged and they are left to the sweep of orphans.
+        """
+        path = self._path(key)
+        try:
+            await asyncio.to_thread(self._delete, path)
+        except OSError as error:
+            _log.warning("cannot remove bytes that nothing refers to; the sweep will", path=str(path), error=str(error))
+            self._note(path, error)
 
     async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
         """List keys below a prefix written before an instant, sorted; remove what was left half written before it."""
@@ -87,9 +100,12 @@ class LocalBlobs:
         try:
             return await asyncio.to_thread(work, target, source)
         except OSError as error:
-            if error.errno in _FATAL:
-                self._failure = OSError(error.errno, f"{target}: {error.strerror}")
+            self._note(target, error)
             raise
+
+    def _note(self, path: Path, error: OSError) -> None:
+        if error.errno in _FATAL:
+            self._failure = OSError(error.errno, f"{path}: {error.strerror}")
 
     def _path(self, key: str) -> Path:
         if len(key) > _KEY_LENGTH_MAX or not _KEY.fullmatch(key):
