@@ -47,8 +47,8 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the bytes, or leave them to the sweep where the disk refuses; a key that is not there is fine."""
 
-    async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
-        """List keys below a prefix that were written before an instant, for the sweep of orphans (D2)."""
+    async def keys(self, prefix: str) -> list[str]:
+        """List keys below a prefix, for the sweep of orphans (D2); below `partial/` lies what is being written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,6 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -25,8 +24,8 @@ T = TypeVar("T")
 PIECE_BYTES: Final = 512 * 2**10
 """Of a stream: many are open at once (R5), and a hop to a thread should carry a good deal."""
 
-_PARTIAL: Final = ".partial"
-"""The directory of files that are being written; no key can begin with a dot."""
+_PARTIAL: Final = "partial"
+"""The directory of files that are being written, under keys that only the sweep asks for."""
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _KEY_LENGTH_MAX: Final = 512
@@ -89,10 +88,10 @@ class LocalBlobs:
             _log.warning("cannot remove bytes that nothing refers to; the sweep will", path=str(path), error=str(error))
             self._note(path, error)
 
-    async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
-        """List keys below a prefix written before an instant, sorted; remove what was left half written before it."""
+    async def keys(self, prefix: str) -> list[str]:
+        """List keys below a prefix, sorted; what is being written has one below `partial/`."""
         start = self._path(prefix.rstrip("/")) if prefix else self._root
-        return await asyncio.to_thread(self._keys, start, older_than.timestamp())
+        return await asyncio.to_thread(self._keys, start)
 
     async def _durably(self, work: Callable[[Path, T], int], target: Path, source: T) -> int:
         if self._failure is not None:
@@ -190,29 +189,15 @@ class LocalBlobs:
                 return
             self._durable.discard(self._root / directory)
 
-    def _keys(self, start: Path, before: float) -> list[str]:
-        _remove_older(self._root / _PARTIAL, before)
-        found = []
-        for path in _files(start):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < before:
-                    found.append(path.relative_to(self._root).as_posix())
-        return sorted(found)
+    def _keys(self, start: Path) -> list[str]:
+        return sorted(path.relative_to(self._root).as_posix() for path in _files(start))
 
 
 def _files(start: Path) -> Iterator[Path]:
     if start.is_file():
         yield start
-    for directory, directories, names in os.walk(start):
-        directories[:] = [name for name in directories if name != _PARTIAL]
+    for directory, _, names in os.walk(start):
         yield from (Path(directory, name) for name in names)
-
-
-def _remove_older(directory: Path, before: float) -> None:
-    for path in _files(directory):
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                path.unlink()
 
 
 def _sync(descriptor: int) -> None:
