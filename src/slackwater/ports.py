@@ -45,10 +45,10 @@ class Blobs(Protocol):
         """Yield a range in pieces of at most 1 MiB. Raises FileNotFoundError, or OSError when bytes are missing."""
 
     async def delete(self, key: str) -> None:
-        """Remove the bytes; a key that is not there is fine."""
+        """Remove the bytes, or leave them to the sweep where the disk refuses; a key that is not there is fine."""
 
-    async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
-        """List keys below a prefix that were written before an instant, for the sweep of orphans (D2)."""
+    async def keys(self, prefix: str) -> list[str]:
+        """List keys below a prefix, for the sweep of orphans (D2); below `partial/` lies what is being written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

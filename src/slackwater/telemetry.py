@@ -123,8 +123,9 @@ class Metrics:
         queued: Callable[[], float] | None = None,
         disk_free_bytes: Callable[[], float] | None = None,
         disk_low: Callable[[], float] | None = None,
+        wall_drift_seconds: Callable[[], float] | None = None,
     ) -> None:
-        """Take what is read whenever metrics are: requests in flight and without a result, the state of the disk."""
+        """Take what is read whenever metrics are: requests in flight and without a result, the disk, the wall clock."""
         self._registry = CollectorRegistry()
         self._children: dict[tuple[object, ...], Counter | Histogram] = {}
         self._untold: dict[Counter, int] = defaultdict(int)
@@ -148,6 +149,7 @@ class Metrics:
         self._gauge("queued_requests", "Requests of batches that have no result yet.", queued)
         self._gauge("disk_free_bytes", "Free space on the data directory's file system.", disk_free_bytes)
         self._gauge("disk_low", "1 while there is too little of it to take anything new in.", disk_low)
+        self._gauge("wall_clock_drift_seconds", "How far the wall clock is ahead of the server's.", wall_drift_seconds)
 
     def __call__(self, event: Event) -> None:
         """Count one event (ports.Listener)."""

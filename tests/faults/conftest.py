@@ -20,8 +20,14 @@ def machine(tmp_path: Path) -> Iterator[MakeMachine]:
     """Build machines; everything they started is ended at the end of the test."""
     made: list[Machine] = []
 
-    def make(database: str = "sqlite", *, simulate: tuple[str, ...] = (), settings: str = "") -> Machine:
-        one = Machine(tmp_path, RunningSimulator.start(tmp_path, *simulate), database, settings)
+    def make(
+        database: str = "sqlite",
+        *,
+        simulate: tuple[str, ...] = (),
+        settings: str = "",
+        altered: dict[str, str] | None = None,
+    ) -> Machine:
+        one = Machine(tmp_path, RunningSimulator.start(tmp_path, *simulate), database, settings, altered)
         made.append(one)
         one.start()
         return one

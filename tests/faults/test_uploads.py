@@ -4,7 +4,6 @@ import hashlib
 import random
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from slackwater.blobs import LocalBlobs
@@ -63,16 +62,16 @@ async def _assert_whole(directory: Path, url: str, kept: dict[str, int], unsure:
                 assert hashlib.sha256(data).digest() == file.digest
         said_nothing = there.keys() - kept.keys() - unsure
         assert len(said_nothing) <= KILLS
-        await _sweep(store, blobs, clock)
-        left = await blobs.keys("files/", older_than=clock.now() + timedelta(days=1))
+        await _sweep(store, blobs)
+        left = await blobs.keys("files/")
         assert set(left) == {file.blob_key for file in there.values()}
     finally:
         await store.close()
 
 
-async def _sweep(store: Store, blobs: LocalBlobs, clock: SystemClock) -> None:
-    """Remove orphans as the sweep does, without waiting until they are an hour old."""
-    keys = await blobs.keys("files/", older_than=clock.now() + timedelta(days=1))
+async def _sweep(store: Store, blobs: LocalBlobs) -> None:
+    """Remove orphans as the sweep does, without waiting until they have been there for an hour."""
+    keys = await blobs.keys("files/")
     known = await store.referenced(keys)
     for key in set(keys) - known:
         await blobs.delete(key)

@@ -72,7 +72,7 @@ class Machine:
         self.name = name
         self.world = world
         self.directory: Path = world.directory / name
-        self.wall_offset = self._usual_offset = wall_offset
+        self.wall_offset = wall_offset
         """Seconds that its wall clock is ahead."""
         self.booted = 1_000.0 * len(world.machines)
         self.worker_id = f"worker_{name}"
@@ -86,14 +86,13 @@ class Machine:
         """The process, if it runs and has started."""
         return self.server if self.server is not None and self.server.alive and self.server.started else None
 
-    def boot(self) -> None:
-        """Start a process.
+    def lose_its_time(self) -> None:
+        """Be switched off, and on again with a wall clock that stands in the past."""
+        self.wall_offset -= 90_000
+        (self.directory / "clock").unlink(missing_ok=True)
 
-        A process believes what the wall clock shows at its start, but for what was reached before (T3): on a machine
-        alone a clock that was set back stays so, every other step was noticed and put right.
-        """
-        if self.wall_offset > self._usual_offset or len(self.world.machines) > 1:
-            self.wall_offset = self._usual_offset
+    def boot(self) -> None:
+        """Start a process."""
         self.lives += 1
         self.server = Server(self)
         self.world.servers.append(self.server)
@@ -147,7 +146,7 @@ class Server(Process):
 
     async def live(self) -> None:
         """Run until killed or told to stop."""
-        self.clock = SystemClock()
+        self.clock = SystemClock.kept(self.machine.directory / "clock")
         while True:
             try:
                 self.clock.advance_to(await self.world.store.high_water(self.clock.now()))

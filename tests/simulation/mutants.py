@@ -259,6 +259,11 @@ def a_restart_forgets_the_time(stack: ExitStack) -> None:
     swap(stack, SystemClock, "advance_to", lambda *_: None)
 
 
+@mutant
+def a_restart_believes_the_wall_clock(stack: ExitStack) -> None:
+    swap(stack, SystemClock, "kept", lambda _: SystemClock())
+
+
 # Recording
 
 
@@ -322,7 +327,7 @@ def nobody_closes(stack: ExitStack) -> None:
 
 @mutant
 def orphans_are_swept_whatever_their_age(stack: ExitStack) -> None:
-    swap(stack, sweep, "ORPHAN_AGE", timedelta(0))
+    swap(stack, sweep, "ORPHAN_LOOKS", 1)
     swap(stack, sweep, "ORPHAN_ROUND_SECONDS", 0.0)
 
 

@@ -44,7 +44,6 @@ SCALE: dict[Any, dict[str, Any]] = {
         "ROUND_SECONDS": 2.0,
         "HOLD_SECONDS": 5.0,
         "ORPHAN_ROUND_SECONDS": 10.0,
-        "ORPHAN_AGE": timedelta(seconds=60),
         "BROKEN_SECONDS": 5.0,
     },
 }
@@ -197,8 +196,10 @@ class World:
         server.die()
         if self.chance.random() < 0.75:
             await self.clock.sleep(self.chance.uniform(0.1, 3.0))
-            if len(self.machines) == 1 and self.chance.random() < 0.3:
-                server.machine.wall_offset -= 90_000  # the clock was set back while it was down
+            if self.chance.random() < 0.3:
+                server.machine.wall_offset += self.chance.choice([-90_000, 90_000])  # it was set meanwhile
+            elif len(self.machines) == 1 and self.chance.random() < 0.3:
+                server.machine.lose_its_time()
             server.machine.boot()
 
     async def _worst_moment(self, server: Server) -> None:

@@ -24,12 +24,13 @@ class Machine:
     simulator: RunningSimulator
     database: str
     settings: str = ""
+    altered: dict[str, str] | None = None
     server: RunningServer = field(init=False)
 
     def start(self) -> float:
         """Start the server; return how many seconds it took to be ready."""
         began = time.monotonic()
-        self.server = RunningServer.start(self.directory, self.config())
+        self.server = RunningServer.start(self.directory, self.config(), altered=self.altered)
         return time.monotonic() - began
 
     def kill(self) -> None:
@@ -111,4 +112,4 @@ def _params(name: str, more: dict[str, Any]) -> dict[str, Any]:
 
 
 MakeMachine = Callable[..., Machine]
-"""Machine(database, simulate=(options of the simulator, …), settings=more TOML), started."""
+"""Machine(database, simulate=(options of the simulator, …), settings=more TOML, altered=its clocks), started."""

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -31,20 +32,33 @@ class RunningServer:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, directory: Path, config: str, *, failpoints: str = "", port: int | None = None) -> Self:
+    def start(
+        cls,
+        directory: Path,
+        config: str,
+        *,
+        failpoints: str = "",
+        port: int | None = None,
+        altered: Mapping[str, str] | None = None,
+    ) -> Self:
         """Start a server with its files in `directory` and wait until it is healthy.
 
-        Raises RuntimeError with its log when it ends instead.
+        With `altered` it runs under what `support.altered` makes of these variables. Raises RuntimeError with its log
+        when it ends instead.
         """
         port = port or free_port()
         (directory / "slackwater.toml").write_text(config, encoding="utf-8")
         log = directory / "server.log"
-        command = [str(Path(sys.executable).with_name("slackwater")), "serve", "--config", "slackwater.toml"]
+        environment = clean_environment() | {"SLACKWATER_API_KEY": API_KEY, "SLACKWATER_FAILPOINTS": failpoints}
+        program = [str(Path(sys.executable).with_name("slackwater"))]
+        if altered is not None:
+            program = [sys.executable, "-m", "support.altered"]
+            environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), **altered}
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*command, "--data", "data", "--host", "127.0.0.1", "--port", str(port)],
+                [*program, "serve", "--config", "slackwater.toml", "--data", "data", "--port", str(port)],
                 cwd=directory,
-                env=clean_environment() | {"SLACKWATER_API_KEY": API_KEY, "SLACKWATER_FAILPOINTS": failpoints},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -74,6 +88,13 @@ class RunningServer:
             return text
         finally:
             connection.close()
+
+    def waited_for_cpu_seconds(self) -> float:
+        """Return how long its main thread could have run and did not, because others had the processors.
+
+        What it takes to start is told without it: it says how busy this machine is.
+        """
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text("ascii").split()[1]) / 1e9
 
     def stop(self) -> int:
         """Stop it as systemd would; return its exit code."""

@@ -50,6 +50,8 @@ class Tally:
     lost: int
     doubled: int
     """Lines or batches that are there twice."""
+    unsure: int
+    """Batches that are there although their create was given up: it ended with an error, an earlier try had not."""
     repeated: int
     """Calls that the simulator got again, those it had refused itself not counted."""
     back_seconds: float
@@ -77,6 +79,7 @@ class Ordeal:
     _all_done: threading.Event = field(default_factory=threading.Event)
     _problem: BaseException | None = None
     _batches: dict[str, frozenset[str]] = field(default_factory=dict)
+    _given_up: list[frozenset[str]] = field(default_factory=list)
     _deleted: set[str] = field(default_factory=set)
     _read: set[str] = field(default_factory=set)
     _accepted: int = 0
@@ -127,7 +130,7 @@ class Ordeal:
             self._note(plan, died=True)
             return
         if self.deaths:
-            self.back_seconds = max(self.back_seconds, time.monotonic() - began)
+            self.back_seconds = max(self.back_seconds, time.monotonic() - began - self.server.waited_for_cpu_seconds())
         began = time.monotonic()
         process, survived_at, asked = self.server.process, 0.0, False
         while process.poll() is None and not self._ended.is_set():
@@ -177,7 +180,8 @@ class Ordeal:
             for batch_id in list(self._batches):
                 self.read(batch_id)
             shown = {batch.id for batch in self.client.messages.batches.list(limit=100)}
-        kept = self._batches.keys() - self._deleted
+            kept = self._batches.keys() - self._deleted
+            unsure = sum(map(self._was_given_up, shown - kept))
         refused = sum(count for name, count in self.simulator.stats().items() if name.startswith("fault_"))
         arrivals = self.simulator.arrivals()
         return Tally(
@@ -186,7 +190,8 @@ class Ordeal:
             accepted=self._accepted,
             finished=self._finished,
             lost=self._accepted - self._finished + len(kept - shown),
-            doubled=self._doubled + len(shown - kept),
+            doubled=self._doubled + len(shown - kept) - unsure,
+            unsure=unsure,
             repeated=max(0, arrivals.total() - len(arrivals) - refused),
             back_seconds=round(self.back_seconds, 2),
         )
@@ -203,17 +208,34 @@ class Ordeal:
         )
 
     def create(self, prefix: str, order: str = "") -> str:
-        """Send a batch, its first request with an order for the simulator."""
-        names = [f"{prefix}-{number}" for number in range(REQUESTS)]
-        requests: Any = [
-            {"custom_id": name, "params": _params(name, order)}
-            for name, order in zip(names, itertools.chain([order], itertools.repeat("")), strict=False)
-        ]
-        batch = patiently(lambda: self.client.messages.batches.create(requests=requests))
-        assert batch.id not in self._batches, "two creates were taken for one"
-        self._batches[batch.id] = frozenset(names)
-        self._accepted += len(names)
-        return batch.id
+        """Send a batch, its first request with an order for the simulator.
+
+        One that is refused for good is sent again under other names: an earlier try of the SDK may have made a batch,
+        whose answer was lost, and nobody could tell the two apart.
+        """
+        tries = itertools.count()
+
+        def attempt() -> str:
+            once = f"{prefix}_{next(tries)}"
+            names = [f"{once}-{number}" for number in range(REQUESTS)]
+            orders = itertools.chain([order], itertools.repeat(""))
+            requests: Any = [{"custom_id": name, "params": _params(name, next(orders))} for name in names]
+            self._given_up.append(frozenset(names))
+            batch = self.client.messages.batches.create(requests=requests)
+            assert batch.id not in self._batches, "two creates were taken for one"
+            self._batches[batch.id] = self._given_up.pop()
+            self._accepted += len(names)
+            return batch.id
+
+        return patiently(attempt)
+
+    def _was_given_up(self, batch_id: str) -> bool:
+        """Tell whether a batch that nobody was told of is the whole of a create that was given up, and its only one."""
+        names = sorted(line.custom_id for line in self._lines(batch_id))
+        of = next((given_up for given_up in self._given_up if sorted(given_up) == names), None)
+        if of is not None:
+            self._given_up.remove(of)
+        return of is not None
 
     def cancel(self, batch_id: str) -> None:
         """Cancel a batch, unless it has ended meanwhile."""
@@ -225,22 +247,26 @@ class Ordeal:
         if batch_id in self._read:
             return
         self._read.add(batch_id)
+        names = Counter(line.custom_id for line in self._lines(batch_id))
+        assert names.keys() <= self._batches[batch_id], "a line of another batch"
+        self._finished += len(names)
+        self._doubled += names.total() - len(names)
+
+    def _lines(self, batch_id: str) -> list[Any]:
+        """Wait for a batch's end; return its lines, which agree with its counts and hold nobody else's answers."""
         client = self.client
         batch = until(
             lambda: found if (found := client.messages.batches.retrieve(batch_id)).ended_at else None,
             deadline_seconds=60,
         )
         lines = list(client.messages.batches.results(batch_id))
-        names = Counter(line.custom_id for line in lines)
-        assert names.keys() <= self._batches[batch_id], "a line of another batch"
-        self._finished += len(names)
-        self._doubled += names.total() - len(names)
         kinds = Counter(line.result.type for line in lines)
         counts = batch.request_counts.model_dump()
         assert {kind: number for kind, number in counts.items() if number} == kinds
         for line in lines:
             if line.result.type == "succeeded":
                 assert f"this is {line.custom_id} " in str(line.result.message.content), "somebody else's answer"
+        return lines
 
     def delete(self, batch_id: str) -> None:
         """Delete a batch that was read."""

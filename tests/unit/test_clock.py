@@ -1,7 +1,10 @@
 """The clock: steps of the wall do nothing, suspended time counts, and no run starts before an earlier one ended."""
 
+import errno
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -49,3 +52,50 @@ def test_a_run_never_starts_before_the_instant_an_earlier_one_reached(machine_ti
     assert clock.now() == reached
     clock.advance_to(datetime(2020, 1, 1, tzinfo=UTC))
     assert clock.now() == reached
+
+
+@pytest.mark.parametrize("step_seconds", [90_000.0, 301.0, -1.0, -90_000.0])
+def test_a_step_of_the_wall_clock_between_two_runs_changes_nothing_either(
+    machine_time: dict[str, float], tmp_path: Path, step_seconds: float
+) -> None:
+    """T3, F8: the boot clock went on meanwhile, and says how long the process was down."""
+    before = SystemClock.kept(tmp_path / "clock").now()
+    machine_time["wall"] += step_seconds + 60
+    machine_time["boot"] += 60
+    clock = SystemClock.kept(tmp_path / "clock")
+    assert clock.now() - before == timedelta(seconds=60)
+    assert clock.wall_drift_seconds() == pytest.approx(step_seconds)
+    assert [path.name for path in tmp_path.iterdir()] == ["clock"]
+
+
+def test_a_clock_that_was_set_by_a_little_is_believed_at_the_next_start(
+    machine_time: dict[str, float], tmp_path: Path
+) -> None:
+    """T3: and once only, however often it is set back and forth."""
+    before = SystemClock.kept(tmp_path / "clock").now()
+    for step in (299.0, -299.0, 299.0, -299.0):
+        machine_time["wall"] += step
+        assert SystemClock.kept(tmp_path / "clock").now() - before == timedelta(seconds=299)
+
+
+@pytest.mark.parametrize("left", ["another-boot 2026-01-02T00:00:00+00:00", "torn", "", None])
+def test_the_wall_clock_is_believed_where_nothing_else_is_known(
+    machine_time: dict[str, float], tmp_path: Path, left: str | None
+) -> None:
+    """T3: after the machine was booted anew, or on another one, and when an operator removed the file."""
+    SystemClock.kept(tmp_path / "clock")
+    machine_time["wall"] += 90_000
+    if left is None:
+        (tmp_path / "clock").unlink()
+    else:
+        (tmp_path / "clock").write_text(left)
+    assert SystemClock.kept(tmp_path / "clock").now().timestamp() == machine_time["wall"]
+
+
+def test_a_disk_that_is_full_does_not_keep_a_clock_from_starting(
+    machine_time: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: the next start believes the wall clock then."""
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    assert SystemClock.kept(tmp_path / "clock").now().timestamp() == machine_time["wall"]
+    assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,10 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
+
+import structlog
 
 from slackwater import failpoints
 
@@ -23,8 +24,8 @@ T = TypeVar("T")
 PIECE_BYTES: Final = 512 * 2**10
 """Of a stream: many are open at once (R5), and a hop to a thread should carry a good deal."""
 
-_PARTIAL: Final = ".partial"
-"""The directory of files that are being written; no key can begin with a dot."""
+_PARTIAL: Final = "partial"
+"""The directory of files that are being written, under keys that only the sweep asks for."""
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _KEY_LENGTH_MAX: Final = 512
@@ -32,6 +33,8 @@ _DIRECTORIES_MAX: Final = 10_000  # of which we remember that they are durable
 _FATAL: Final = frozenset({errno.EIO, errno.EROFS})
 """After these nobody knows what is on the disk: the next sync, of a directory above all, may say yes to what this one
 lost (D6). (`EROFS`: the kernel has seen the error before us and made the file system read-only.)"""
+
+_log = structlog.get_logger(__name__)
 
 _RACES_MAX: Final = 20  # a directory may be removed as empty just before a file moves in
 
@@ -73,13 +76,22 @@ class LocalBlobs:
             file.close()
 
     async def delete(self, key: str) -> None:
-        """Remove the bytes and what directories are empty then; a key that is not there is fine."""
-        await asyncio.to_thread(self._delete, self._path(key))
+        """Remove the bytes and what directories are empty then; a key that is not there is fine.
 
-    async def keys(self, prefix: str, *, older_than: datetime) -> list[str]:
-        """List keys below a prefix written before an instant, sorted; remove what was left half written before it."""
+        Bytes are removed after what they belonged to is gone, or was never needed. Nobody can take that back because of
+        them, so a disk that refuses is logged and they are left to the sweep of orphans.
+        """
+        path = self._path(key)
+        try:
+            await asyncio.to_thread(self._delete, path)
+        except OSError as error:
+            _log.warning("cannot remove bytes that nothing refers to; the sweep will", path=str(path), error=str(error))
+            self._note(path, error)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """List keys below a prefix, sorted; what is being written has one below `partial/`."""
         start = self._path(prefix.rstrip("/")) if prefix else self._root
-        return await asyncio.to_thread(self._keys, start, older_than.timestamp())
+        return await asyncio.to_thread(self._keys, start)
 
     async def _durably(self, work: Callable[[Path, T], int], target: Path, source: T) -> int:
         if self._failure is not None:
@@ -87,9 +99,12 @@ class LocalBlobs:
         try:
             return await asyncio.to_thread(work, target, source)
         except OSError as error:
-            if error.errno in _FATAL:
-                self._failure = OSError(error.errno, f"{target}: {error.strerror}")
+            self._note(target, error)
             raise
+
+    def _note(self, path: Path, error: OSError) -> None:
+        if error.errno in _FATAL:
+            self._failure = OSError(error.errno, f"{path}: {error.strerror}")
 
     def _path(self, key: str) -> Path:
         if len(key) > _KEY_LENGTH_MAX or not _KEY.fullmatch(key):
@@ -174,29 +189,15 @@ class LocalBlobs:
                 return
             self._durable.discard(self._root / directory)
 
-    def _keys(self, start: Path, before: float) -> list[str]:
-        _remove_older(self._root / _PARTIAL, before)
-        found = []
-        for path in _files(start):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < before:
-                    found.append(path.relative_to(self._root).as_posix())
-        return sorted(found)
+    def _keys(self, start: Path) -> list[str]:
+        return sorted(path.relative_to(self._root).as_posix() for path in _files(start))
 
 
 def _files(start: Path) -> Iterator[Path]:
     if start.is_file():
         yield start
-    for directory, directories, names in os.walk(start):
-        directories[:] = [name for name in directories if name != _PARTIAL]
+    for directory, _, names in os.walk(start):
         yield from (Path(directory, name) for name in names)
-
-
-def _remove_older(directory: Path, before: float) -> None:
-    for path in _files(directory):
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                path.unlink()
 
 
 def _sync(descriptor: int) -> None:

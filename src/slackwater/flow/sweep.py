@@ -4,6 +4,7 @@ Closing runs in every process, under the shards' own leases; the rest in one pro
 """
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +21,9 @@ from slackwater.ports import Blobs, Clock, Compaction, SweepStore
 ROUND_SECONDS = 1.0
 HOLD_SECONDS = 15.0
 ORPHAN_ROUND_SECONDS = 600.0
-ORPHAN_AGE = timedelta(hours=1)
-"""Bytes younger than this may belong to a create or a flush that has not been committed yet (D2)."""
+ORPHAN_LOOKS = 7
+"""Bytes that were looked at fewer times may belong to a create or a flush that is not committed yet (D2). Looks are
+counted and not hours: the files' times follow every step of the wall clock (T3)."""
 BATCHES_PER_ROUND = 16
 FILES_PER_ROUND = 100
 BROKEN_SECONDS = 600.0
@@ -51,6 +53,7 @@ class Sweeper:
         self._closer = closer
         self._options = options
         self._orphans_at = float("-inf")
+        self._looks: Counter[tuple[str | Path, int]] = Counter()  # in a row, at what nothing refers to, by size
         self._broken: dict[str, float] = {}
         """Batches whose results could not be joined, and when it is worth trying again."""
         self.wake = asyncio.Event()
@@ -161,20 +164,15 @@ class Sweeper:
 
     async def _remove_orphans(self) -> None:
         """Remove bytes that no row refers to: what crashes left between a put and its transaction."""
-        before = self._clock.now() - ORPHAN_AGE
-        await asyncio.to_thread(_remove_older, self._options.spool, before.timestamp())
-        for prefix in ("requests/", "results/", "files/"):
-            keys = await self._blobs.keys(prefix, older_than=before)
+        spool = self._options.spool  # a file of it that still grows was not left behind
+        found: list[tuple[str | Path, int]] = await asyncio.to_thread(
+            lambda: [(path, path.stat().st_size) for path in spool.iterdir()]
+        )
+        for prefix in ("requests/", "results/", "files/", "partial/"):
+            keys = await self._blobs.keys(prefix)
             for start in range(0, len(keys), 500):
                 some = keys[start : start + 500]
-                known = await self._store.referenced(some)
-                for key in some:
-                    if key not in known:
-                        await self._blobs.delete(key)
-
-
-def _remove_older(directory: Path, before_seconds: float) -> None:
-    """Remove what uploads that were cut off left behind."""
-    for path in directory.iterdir():
-        if path.stat().st_mtime < before_seconds:
-            path.unlink(missing_ok=True)
+                found += [(key, 0) for key in sorted(set(some) - await self._store.referenced(some))]
+        self._looks = Counter({one: self._looks[one] + 1 for one in found})
+        for one in [one for (one, _), looks in self._looks.items() if looks >= ORPHAN_LOOKS]:
+            await (self._blobs.delete(one) if isinstance(one, str) else asyncio.to_thread(one.unlink, missing_ok=True))

@@ -148,7 +148,7 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
     own = settings.storage
     space = Space(data, reserve_bytes=own.reserve_bytes, ballast_bytes=own.ballast_bytes)
     space.look()  # now: locks and databases take room to open
-    clock = SystemClock()
+    clock = SystemClock.kept(data / "clock")
     ids = _ids(clock)
     async with AsyncExitStack() as stack:
         worker_id = stack.enter_context(worker_identity(data / "workers", ids))
@@ -214,6 +214,7 @@ def _assemble(
         in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
         disk_free_bytes=lambda: space.free_bytes,
         disk_low=lambda: space.low,
+        wall_drift_seconds=clock.wall_drift_seconds,
     )
     listeners += [dispatcher.hear, sweeper.hear, metrics]
     return Core(

@@ -5,11 +5,14 @@ import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import AsyncMock
+
+import pytest
 
 from slackwater.blobs import LocalBlobs
 from slackwater.domain.batch import Batch
 from slackwater.domain.result import ResultLine
-from slackwater.flow.sweep import Sweeper, SweepOptions
+from slackwater.flow.sweep import ORPHAN_LOOKS, Sweeper, SweepOptions
 from slackwater.wire.lines import canceled_line
 from support.worker import WORKSPACE, Worker, working
 
@@ -42,10 +45,51 @@ async def test_results_that_cannot_be_joined_keep_nothing_else_from_being_swept(
         await worker.blobs.delete(ranges[1].blob_key)
         left = worker.directory / "left-behind"
         left.touch()
-        os.utime(left, (0, 0))
-        await worker.sweeper.round()
+        await looked(worker.sweeper, ORPHAN_LOOKS)
         assert (await _results(worker, fine))[0] == 1
         assert not left.exists()
+
+
+@pytest.mark.parametrize("step_seconds", [-90_000, 90_000])
+async def test_the_times_of_files_say_nothing_about_their_age(tmp_path: Path, step_seconds: int) -> None:
+    """D1, D2, T3, F8: what was just written keeps its hour, wherever the wall clock stood; what grows is in use."""
+    async with working(tmp_path, running=False) as worker:
+        await worker.blobs.put("requests/between", [b"put, and not sealed yet"])
+        uploading = worker.directory / "uploading"
+        uploading.write_bytes(b"x")
+        when = uploading.stat().st_mtime + step_seconds
+        for path in (tmp_path / "blobs" / "requests" / "between", uploading):
+            os.utime(path, (when, when))
+        await looked(worker.sweeper, ORPHAN_LOOKS - 1)
+        with uploading.open("ab") as file:
+            file.write(b"y")
+        assert await worker.blobs.keys("requests/") == ["requests/between"]
+        await looked(worker.sweeper, 1)
+        assert await worker.blobs.keys("requests/") == []
+        assert uploading.exists()
+
+
+async def test_bytes_that_had_a_row_meanwhile_have_their_hour_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D1, D2: only looks in a row count."""
+    async with working(tmp_path, running=False) as worker:
+        await worker.blobs.put("requests/late", [b"x"])
+        await looked(worker.sweeper, ORPHAN_LOOKS - 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(worker.store, "referenced", AsyncMock(side_effect=frozenset))
+            await looked(worker.sweeper, 1)
+        await looked(worker.sweeper, ORPHAN_LOOKS - 1)
+        assert await worker.blobs.keys("requests/") == ["requests/late"]
+        await looked(worker.sweeper, 1)
+        assert await worker.blobs.keys("requests/") == []
+
+
+async def looked(sweeper: Sweeper, times: int) -> None:
+    """Have so many rounds in which orphans are looked for."""
+    for _ in range(times):
+        sweeper._orphans_at = float("-inf")
+        await sweeper.round()
 
 
 class _SlowBlobs(LocalBlobs):
