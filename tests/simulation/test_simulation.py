@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parents[1]
 SEEDS, AT_ONCE = 2_000, 250
 SEEDS_SHORT = 60
 SEEDS_LONG = 50_000
-MUTANT_SEEDS, PARTS = 300, 4
+MUTANT_SEEDS, PARTS = 600, 4
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
