@@ -77,8 +77,9 @@ class BatchStore(Protocol):
         """Make a batch exist, all of it in one transaction (D1), or find the one it repeats (D3).
 
         A batch repeats an earlier one when `retried` is set and workspace, key and digest equal those of a batch made
-        in the last 15 minutes, or when the idempotency key was used in the last 24 hours. Raises InvalidRequestError
-        when an idempotency key comes with another body. Files of this workspace that the batch names are pinned (I3).
+        in the last 15 minutes, or when the idempotency key was used in the last 24 hours. Since a call arrived, its own
+        repetition may have made a batch, which then answers it, and no other call. Raises InvalidRequestError when an
+        idempotency key comes with another body. Files of this workspace that the batch names are pinned (I3).
         """
 
     async def find(self, workspace_id: str, batch_id: str) -> Batch | None:

@@ -136,6 +136,42 @@ async def test_of_racing_repetitions_one_makes_the_batch(store: Store, mark: dic
     assert len((await store.page(MINE, limit=100)).items) == 1
 
 
+async def test_a_create_that_its_own_repetition_overtook_is_one_batch(store: Store) -> None:
+    """D3, P2: under way on one server, repeated and sealed on another; that batch is this call's and no other's."""
+    ahead = await store.seal(admission(digest=b"same", retried=True, created_at=NOW + SECOND))
+    assert not ahead.duplicate
+    late = admission(digest=b"same", arrived_at=NOW, created_at=NOW + 2 * SECOND)
+    for _ in range(2):  # the answer to the first commit was lost
+        sealed = await store.seal(late)
+        assert (sealed.duplicate, sealed.batch) == (True, ahead.batch)
+    other = await store.seal(admission(digest=b"same", arrived_at=NOW, created_at=NOW + 2 * SECOND))
+    assert not other.duplicate
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"arrived_at": NOW + SECOND},
+        {"arrived_at": NOW, "digest": b"other"},
+        {"arrived_at": NOW, "key_id": "apikey_2"},
+        {"arrived_at": NOW, "workspace_id": THEIRS},
+    ],
+)
+async def test_what_no_repetition_overtook_is_a_new_batch(store: Store, call: dict[str, object]) -> None:
+    """D3: another body, key or workspace, or a call that came after the repetition was sealed."""
+    await store.seal(admission(digest=b"same", retried=True, created_at=NOW + SECOND))
+    found = await store.seal(admission(**{"digest": b"same", "created_at": NOW + 2 * SECOND, **call}))
+    assert not found.duplicate
+
+
+async def test_equal_creates_that_nobody_repeated_are_never_one(store: Store) -> None:
+    """D3: also when they are under way at the same time."""
+    first = await store.seal(admission(digest=b"same", arrived_at=NOW, created_at=NOW + SECOND))
+    second = await store.seal(admission(digest=b"same", arrived_at=NOW, created_at=NOW + 2 * SECOND))
+    assert not second.duplicate
+    assert second.batch.id != first.batch.id
+
+
 async def test_sealing_the_same_batch_again_changes_nothing(store: Store) -> None:
     """P2: a seal whose answer was lost is repeated with the same id."""
     admitted = admission((1, 1))

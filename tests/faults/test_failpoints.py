@@ -74,6 +74,18 @@ def test_every_fault_at_every_point_loses_nothing_and_doubles_nothing(
     endured(ordeal(), plans, record_property)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("refused", "unsure"), [("blobs.before_delete=enospc", 0), ("spool.before_write=enospc", 1)])
+def test_a_create_whose_batch_is_there_already_is_told_so_or_not_counted_twice(
+    ordeal: MakeOrdeal, refused: str, unsure: int
+) -> None:
+    """F2, F18, D3: sealed, killed before the answer, sent again to a full disk: recognised, or refused unread."""
+    tally = ordeal().live_through(
+        ["store.seal.after_commit=kill", refused], lambda one, day: one.read(one.create(f"d{day}"))
+    )
+    assert (tally.lost, tally.doubled, tally.unsure) == (0, 0, unsure)
+
+
 def test_every_point_is_passed_by_a_server_at_work(ordeal: MakeOrdeal) -> None:
     """F2: a torture at a point that nothing passes would hurt nobody."""
     one = ordeal()

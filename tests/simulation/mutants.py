@@ -243,6 +243,11 @@ def a_backend_that_is_away_costs_an_attempt(stack: ExitStack) -> None:
     swap(stack, infer.Infer, "_send", send)
 
 
+@mutant
+def a_create_that_was_overtaken_is_another_batch(stack: ExitStack) -> None:
+    swap(stack, batch_rows, "_overtaken", lambda *_: None)
+
+
 # Time
 
 

@@ -51,19 +51,19 @@ class PostgresServer:
         Raises RuntimeError when PostgreSQL is not installed (naming the package) or does not start (with its log).
         """
         binaries = find_binaries()
-        account = _account()
+        account = whom()
         directory = Path(tempfile.mkdtemp(prefix="slackwater-postgres-"))
         if account:
             os.chown(directory, account.pw_uid, account.pw_gid)
         port = free_port()
         guardian = subprocess.Popen(
-            ["/bin/sh", "-c", GUARDIAN, "postgres-guardian", str(directory), *_options(directory, port, fsync=fsync)],
+            ["/bin/sh", "-c", GUARDIAN, "postgres-guardian", str(directory), *options(directory, port, fsync=fsync)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd="/",
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "BIN": str(binaries), "LOCALE": _locale(binaries)},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "BIN": str(binaries), "LOCALE": locale_of(binaries)},
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
@@ -117,7 +117,7 @@ class PostgresServer:
         self._guardian.communicate()
 
     def _control(self, *arguments: str) -> None:
-        account = _account()
+        account = whom()
         subprocess.run(
             [str(find_binaries() / "pg_ctl"), "-D", "data", "-w", *arguments],
             cwd=self._directory,
@@ -162,7 +162,8 @@ def find_binaries() -> Path:
     raise RuntimeError(message)
 
 
-def _options(directory: Path, port: int, *, fsync: bool) -> list[str]:
+def options(directory: Path, port: int, *, fsync: bool) -> list[str]:
+    """Return how a server is told its settings; its socket goes to `directory`."""
     settings = {
         "port": port,
         "listen_addresses": "127.0.0.1",
@@ -175,7 +176,8 @@ def _options(directory: Path, port: int, *, fsync: bool) -> list[str]:
     return [f"-c {name}={value}" for name, value in settings.items()]
 
 
-def _locale(binaries: Path) -> str:
+def locale_of(binaries: Path) -> str:
+    """Return what initdb is told of languages."""
     version = subprocess.run([str(binaries / "initdb"), "--version"], capture_output=True, text=True, check=True).stdout
     number = re.search(r"\d+", version)
     if number and int(number[0]) >= ICU_SINCE_VERSION:
@@ -183,8 +185,8 @@ def _locale(binaries: Path) -> str:
     return "--locale=C.UTF-8"
 
 
-def _account() -> pwd.struct_passwd | None:
-    """Return whom the server runs as where that is not us."""
+def whom() -> pwd.struct_passwd | None:
+    """Return whom a server runs as where that is not us."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}

@@ -22,6 +22,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 async def create(context: Context, caller: Caller) -> Answer:
     """`POST /v1/messages/batches`."""
+    arrived_at = context.services.clock.now()
     idempotency_key = _idempotency_key(context)
     retried = _retried(context)
     async with spooled(context, context.services.limits.batch_body_bytes_max) as spool:
@@ -32,6 +33,7 @@ async def create(context: Context, caller: Caller) -> Answer:
             digest=spool.digest,
             idempotency_key=idempotency_key,
             retried=retried,
+            arrived_at=arrived_at,
         )
         batch = await context.services.admit(spool.path, origin)
     return json(message_batch(batch, base_url(context)))

@@ -84,6 +84,8 @@ class Admission:
     idempotency_key: str | None = None
     retried: bool = False
     """True when the SDK marked the call as a repetition (`x-stainless-retry-count` ≥ 1)."""
+    arrived_at: datetime | None = None
+    """When its first byte was there: a repetition may have been sealed since."""
     file_ids: frozenset[str] = frozenset()
     """What looks like the id of a file in the body: those that this workspace has are pinned until the batch ends."""
 

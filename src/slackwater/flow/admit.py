@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,7 @@ class Origin:
     idempotency_key: str | None = None
     retried: bool = False
     """The SDK marked it as a repetition (D3)."""
+    arrived_at: datetime | None = None
 
 
 class Admit:
@@ -56,7 +57,6 @@ class Admit:
         self._ids = ids
         self._emit = emit
         self._expires_after = expires_after
-        self._running: dict[tuple[str, str, bytes], asyncio.Future[Batch]] = {}
 
     async def __call__(self, spool: Path, origin: Origin) -> Batch:
         """Admit the body in `spool` and remove the file; return the batch, which is durable by then.
@@ -64,24 +64,9 @@ class Admit:
         Raises InvalidRequestError for a wrong envelope (contract §4.1) or an idempotency key with another body.
         """
         try:
-            return await self._once(spool, origin)
-        finally:
-            await asyncio.to_thread(spool.unlink, missing_ok=True)
-
-    async def _once(self, spool: Path, origin: Origin) -> Batch:
-        """Let a repetition wait for the call it repeats when that one is still being worked on."""
-        key = (origin.workspace_id, origin.key_id, origin.digest)
-        first = self._running.get(key)
-        if first is not None and (origin.retried or origin.idempotency_key is not None):
-            await asyncio.wait([first])
-        admitted: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
-        self._running[key] = admitted
-        try:
             return await self._admit(spool, origin)
         finally:
-            admitted.cancel()
-            if self._running.get(key) is admitted:
-                del self._running[key]
+            await asyncio.to_thread(spool.unlink, missing_ok=True)
 
     async def _admit(self, spool: Path, origin: Origin) -> Batch:
         ordered = spool.with_suffix(".ordered")
@@ -110,6 +95,7 @@ class Admit:
             digest=origin.digest,
             idempotency_key=origin.idempotency_key,
             retried=origin.retried,
+            arrived_at=origin.arrived_at,
             file_ids=ingested.file_ids,
         )
         try:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    or_,
     select,
     text,
     tuple_,
@@ -38,6 +39,10 @@ RETRIED_WINDOW: Final = timedelta(seconds=RETRIED_CREATE_WINDOW_SECONDS)
 IDEMPOTENCY_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_KEY_WINDOW_SECONDS)
 
 SEGMENT_RANGE = (segments.c.blob_key, segments.c.offset, segments.c.length)
+
+_AHEAD: Final = "\n"
+"""Begins what stands in place of an idempotency key, which has no such character, where a repetition made a batch and
+what it repeats was not sealed. An id follows: of that batch, then of the one that the late call would have made."""
 
 _OTHER_BODY = "Idempotency-Key: this key was used with another request body in the last 24 hours."
 
@@ -136,7 +141,7 @@ def _seal(connection: Connection, admission: Admission) -> Sealed:
             workspace_id=new.workspace_id,
             key_id=admission.key_id,
             digest=admission.digest,
-            idempotency_key=admission.idempotency_key,
+            idempotency_key=admission.idempotency_key or (_AHEAD + new.id if admission.retried else None),
             created_at=new.created_at,
         )
     )
@@ -174,18 +179,28 @@ def _repeated(connection: Connection, admission: Admission) -> Batch | None:
         if row.digest != admission.digest:
             raise InvalidRequestError(_OTHER_BODY)
         return rows.batch(row)
-    if not admission.retried:
-        return None
-    row = _create(
-        connection,
-        and_(
-            creates.c.workspace_id == admission.batch.workspace_id,
-            creates.c.key_id == admission.key_id,
-            creates.c.digest == admission.digest,
-            creates.c.created_at > now - RETRIED_WINDOW,
-        ),
+    same_body = and_(
+        creates.c.workspace_id == admission.batch.workspace_id,
+        creates.c.key_id == admission.key_id,
+        creates.c.digest == admission.digest,
     )
+    if not admission.retried:
+        return _overtaken(connection, admission, same_body)
+    row = _create(connection, and_(same_body, creates.c.created_at > now - RETRIED_WINDOW))
     return None if row is None else rows.batch(row)
+
+
+def _overtaken(connection: Connection, admission: Admission, same_body: ColumnElement[bool]) -> Batch | None:
+    """Return the batch that a repetition of this call made on its way past it; it stands for one call and no other."""
+    if admission.arrived_at is None:
+        return None
+    mine = _AHEAD + admission.batch.id  # where the answer to an earlier commit of this was lost (P2)
+    free = and_(creates.c.idempotency_key == _AHEAD + creates.c.batch_id, creates.c.created_at > admission.arrived_at)
+    row = _create(connection, and_(same_body, or_(creates.c.idempotency_key == mine, free)))
+    if row is None:
+        return None
+    connection.execute(update(creates).where(creates.c.batch_id == row.id).values(idempotency_key=mine))
+    return rows.batch(row)
 
 
 def _create(connection: Connection, condition: ColumnElement[bool]) -> AnyRow | None:
