@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from slackwater.backends.llamacpp.fitting import CannotFitError, LocalModel, cache_bytes, fit, padded, readable
+from slackwater.backends.llamacpp.fitting import (
+    CannotFitError,
+    LocalModel,
+    batch_tokens,
+    cache_bytes,
+    fit,
+    padded,
+    readable,
+)
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import Machine
 
@@ -78,7 +86,7 @@ def test_a_model_that_is_too_large_says_how_much_it_needs() -> None:
     with pytest.raises(CannotFitError) as refused:
         fit(replace(SMALL, size_bytes=40 * GIB), DESKTOP, MODEL, memory_bytes=8 * GIB)
     assert str(refused.value) == (
-        "/models/small.gguf needs about 40.3 GiB of memory for 1 slot of 512 tokens, and models may use 8.0 GiB here:"
+        "/models/small.gguf needs about 40.2 GiB of memory for 1 slot of 512 tokens, and models may use 8.0 GiB here:"
         " take a smaller model or quantization, or raise engine.memory_mib."
     )
 
@@ -96,7 +104,16 @@ def test_a_cache_and_a_projector_count(tmp_path: Path) -> None:
     projector.write_bytes(bytes(1_000))
     plain = fit(SMALL, DESKTOP, MODEL)
     more = fit(SMALL, DESKTOP, replace(MODEL, cache_mib=512, mmproj=projector))
-    assert more.memory_bytes == plain.memory_bytes + 512 * 2**20 + 2_000
+    step = (512 - 128) * 16 * 4 * SMALL.embedding_length
+    assert more.memory_bytes == plain.memory_bytes + 512 * 2**20 + 2_000 + step
+
+
+def test_people_wait_for_short_steps_where_nothing_needs_long_ones(tmp_path: Path) -> None:
+    """An image's tokens are read in one step, and what layers forget is kept a step before a prompt's end."""
+    assert batch_tokens(SMALL, MODEL) == 128
+    assert batch_tokens(SMALL, replace(MODEL, mmproj=tmp_path / "mmproj.gguf")) == 512
+    assert batch_tokens(replace(SMALL, window_tokens=1_024), MODEL) == 512
+    assert batch_tokens(replace(SMALL, state_bytes_per_slot=1_000), MODEL) == 512
 
 
 def test_a_window_costs_no_more_than_itself_and_a_step() -> None:

@@ -107,6 +107,11 @@ class LlamaCppBackend:
             new_id=self._new_id,
             wall=self._wall,
             timeout_seconds=self._timeout_seconds,
-            options=replace(options_for("llamacpp"), control_tokens=running.control_tokens, vision=running.vision),
+            options=replace(
+                options_for("llamacpp"),
+                control_tokens=running.control_tokens,
+                slots=running.own_slots,
+                vision=running.vision,
+            ),
             patient=True,
         )

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from slackwater.backends.llamacpp import causes
-from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel
+from slackwater.backends.llamacpp.fitting import INTERACTIVE_SLOTS, CannotFitError, Fit, LocalModel
 from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf, read_projector
 from slackwater.backends.llamacpp.machine import why_not
 from slackwater.backends.llamacpp.process import EngineProcess, Plan, StartFailedError
@@ -49,6 +49,9 @@ class Running:
     """Prompt and answer of one request together."""
     control_tokens: tuple[str, ...]
     """Texts that the model's tokenizer takes for control tokens wherever they stand."""
+    own_slots: int | None
+    """All its slots, where we choose them. With a cache beside them the engine must: asked for a slot that it has not
+    let go of yet, it would empty that slot under the request in it."""
     vision: bool
     """Whether it takes images."""
     generation: int
@@ -231,6 +234,7 @@ class Engine:
             api_key=process.api_key,
             context_tokens=plan.fit.context_tokens,
             control_tokens=plan.gguf.control_tokens,
+            own_slots=None if self._model.cache_mib else plan.fit.slots + INTERACTIVE_SLOTS,
             vision=self._model.mmproj is not None,
             generation=self._generation,
         )

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from slackwater.backends.llamacpp import causes
 from slackwater.backends.llamacpp.causes import Failure
-from slackwater.backends.llamacpp.fitting import BATCH_TOKENS, CHECKPOINTS, INTERACTIVE_SLOTS, Fit, LocalModel, padded
+from slackwater.backends.llamacpp.fitting import CHECKPOINTS, INTERACTIVE_SLOTS, Fit, LocalModel, batch_tokens, padded
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import engine_directory
 
@@ -64,7 +64,7 @@ class Plan:
             "mmproj": str(self.model.mmproj) if self.model.mmproj else "",
             "parallel": parallel,
             "context_tokens": padded(self.fit.context_tokens),
-            "batch_tokens": BATCH_TOKENS,
+            "batch_tokens": max(batch_tokens(self.gguf, self.model), 2 * parallel),
             "checkpoints": CHECKPOINTS,
             "threads": self.fit.threads,
             "http_threads": parallel + HTTP_THREADS_SPARE,

@@ -15,6 +15,7 @@ from slackwater.backends.openai.llamacpp import LlamaCpp, is_unparsed
 from slackwater.backends.openai.options import Options, options_by_owner
 from slackwater.backends.openai.request import chat_request, ends_with_assistant
 from slackwater.backends.openai.response import Asked, message_of
+from slackwater.backends.openai.slots import Slots
 from slackwater.backends.openai.stream import ChunkReader
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Call
@@ -60,6 +61,7 @@ class OpenAIBackend:
             patient=patient,
         )
         self._llamacpp = LlamaCpp(self._http)
+        self._slots = Slots(self._options.slots or 0)
 
     @property
     def name(self) -> str:
@@ -121,24 +123,26 @@ class OpenAIBackend:
         self, call: Call, options: Options, reader: ChunkReader, *, last_way: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         done = False
+        body = chat_request(call.params, upstream=call.upstream, options=options)
+        body |= _streaming(body, options)
         try:
-            async with aclosing(self._chunks(call, options, last_way=last_way)) as chunks:
-                async for chunk in chunks:
-                    if chunk is None:
-                        done = True
-                        break
-                    for event in reader.feed(chunk):
-                        yield event
+            with self._slots.taken(body, person=call.custom_id is None) as slot:
+                placed = body if slot is None else body | {"id_slot": slot}
+                async with aclosing(self._chunks(call, placed, options, last_way=last_way)) as chunks:
+                    async for chunk in chunks:
+                        if chunk is None:
+                            done = True
+                            break
+                        for event in reader.feed(chunk):
+                            yield event
         except BackendAwayError:
             self._llamacpp.forget()
             raise
         for event in reader.end(done=done):
             yield event
 
-    def _chunks(self, call: Call, options: Options, *, last_way: bool) -> Chunks:
+    def _chunks(self, call: Call, body: dict[str, Any], options: Options, *, last_way: bool) -> Chunks:
         model = _client_model(call)
-        body = chat_request(call.params, upstream=call.upstream, options=options)
-        body |= _streaming(body, options)
         if not options.guided:
             return chat_chunks(self._http, body, model=model)
         if last_way:

@@ -25,7 +25,7 @@ _ANSWERED = [
 def completion_body(body: Mapping[str, Any], prompt: str) -> dict[str, Any]:
     """Return the body for `/completion`: the sampling of a chat request, its images beside the prompt."""
     images = _images(body["messages"])
-    sent = {key: body[key] for key in ("model", "stop", *_SAMPLING) if key in body}
+    sent = {key: body[key] for key in ("model", "stop", "id_slot", *_SAMPLING) if key in body}
     return sent | {
         "prompt": {"prompt_string": prompt, "multimodal_data": images} if images else prompt,
         "n_predict": body.get("max_tokens", -1),

@@ -54,6 +54,8 @@ class Options:
 
     The server's vocabulary says which; `usual` stands for the forms that most models use.
     """
+    slots: int | None = None
+    """All slots of a llama.cpp server that nobody else uses: we choose among them then. None: the server does."""
     vision: bool | None = None
     """Whether the model can see; None leaves it to the server to say."""
     usage_required: bool = False
