@@ -175,6 +175,7 @@ class _Means:
     material: Material
     worker_id: str
     emit: Listener
+    metrics: Metrics
 
 
 def _assemble(
@@ -205,16 +206,16 @@ def _assemble(
         material=Material(files=store, blobs=blobs, sources=sources, clock=clock),
         worker_id=worker_id,
         emit=emit,
+        metrics=Metrics(
+            in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
+            disk_free_bytes=lambda: space.free_bytes,
+            disk_low=lambda: space.low,
+        ),
     )
     recorder = _recorder(means)
     sweeper = _sweeper(means, recorder)
     dispatcher = _dispatcher(means, recorder, sweeper.wake)
-    metrics = Metrics(
-        in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
-        disk_free_bytes=lambda: space.free_bytes,
-        disk_low=lambda: space.low,
-    )
-    listeners += [dispatcher.hear, sweeper.hear, metrics]
+    listeners += [dispatcher.hear, sweeper.hear, means.metrics]
     return Core(
         settings=settings,
         clock=clock,
@@ -224,7 +225,7 @@ def _assemble(
         space=space,
         listeners=listeners,
         connections=connections,
-        metrics=metrics,
+        metrics=means.metrics,
         material=means.material,
         recorder=recorder,
         dispatcher=dispatcher,
@@ -288,7 +289,7 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
             material=means.material,
             clock=means.clock,
             ids=means.ids,
-            emit=means.emit,
+            emit=means.metrics,  # nobody else listens to single requests
         ),
         gates=means.connections.gates,
         options=DispatchOptions(
