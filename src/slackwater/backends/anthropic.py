@@ -3,7 +3,7 @@
 The body passes through unchanged apart from `model` and `stream`; the answer is checked and filled in.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from slackwater.backends.refusals import broken, decode, told
 from slackwater.backends.sources import check_sources
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Call
+from slackwater.wire.params import Plain
 
 _COUNTED = frozenset(
     {
@@ -91,8 +92,11 @@ class AnthropicBackend:
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
-        body = self._body(call)
-        body.pop("stream", None)
+        body: Mapping[str, Any] | bytes
+        if isinstance(call.params, Plain):
+            body = call.params.named(call.upstream)
+        else:
+            body = {key: value for key, value in self._body(call).items() if key != "stream"}
         answer = await self._http.post("/v1/messages", body, model=_client_model(call), headers=_headers(call))
         return checked_message(answer, new_id=self._new_id)
 

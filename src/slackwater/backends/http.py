@@ -65,9 +65,12 @@ class HTTPClient:
         self._pool = Pool(url, connect_seconds=connect_seconds, keepalive=keepalive)
 
     async def post(
-        self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
+        self, path: str, body: Mapping[str, Any] | bytes, *, model: str, headers: Mapping[str, str] | None = None
     ) -> Any:  # noqa: ANN401  # JSON is any value
-        """Post JSON and return the decoded answer. Raises what a Backend may raise; `model` is the client's name."""
+        """Post JSON, written or not, and return the decoded answer. Raises what a Backend may raise.
+
+        `model` is the client's name.
+        """
         return self.accept(await self.exchange("POST", path, body, headers=headers), model=model)
 
     async def get(self, path: str) -> Any:  # noqa: ANN401
@@ -87,7 +90,7 @@ class HTTPClient:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
@@ -137,7 +140,7 @@ class HTTPClient:
         self._pool.close()
 
     async def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+        self, method: str, path: str, body: Mapping[str, Any] | bytes | None, headers: Mapping[str, str] | None
     ) -> tuple[Connection, AnswerReader]:
         """Send a request; its connection must be given back."""
         head, data = self._request(method, path, body, headers)
@@ -155,7 +158,7 @@ class HTTPClient:
         return connection, reader
 
     def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+        self, method: str, path: str, body: Mapping[str, Any] | bytes | None, headers: Mapping[str, str] | None
     ) -> tuple[bytes, bytes]:
         """Write a request's head and body. Raises InvalidRequestError when the body cannot be written."""
         more = "" if self._pool.keepalive else "Connection: close\r\n"
@@ -163,7 +166,7 @@ class HTTPClient:
             more += _written(headers)
         data = b""
         if body is not None:
-            data = _encode(body)
+            data = body if isinstance(body, bytes) else _encode(body)
             more += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
         return f"{method} {self._root}{path} HTTP/1.1\r\n{self._fixed}{more}\r\n".encode(), data
 
