@@ -7,12 +7,16 @@ events.
 import logging
 import re
 import sys
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from itertools import accumulate
+from typing import Any, Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from slackwater.domain.events import (
     AttemptEnded,
@@ -24,7 +28,6 @@ from slackwater.domain.events import (
 )
 from slackwater.domain.result import Usage
 
-Metric = TypeVar("Metric", Counter, Histogram)
 LogFormat = Literal["auto", "json", "text"]
 
 _SECRET = re.compile(
@@ -127,8 +130,7 @@ class Metrics:
     ) -> None:
         """Take what is read whenever metrics are: requests in flight and without a result, the disk, the wall clock."""
         self._registry = CollectorRegistry()
-        self._children: dict[tuple[object, ...], Counter | Histogram] = {}
-        self._untold: dict[Counter, int] = defaultdict(int)
+        self._untold: dict[tuple[Counter, *tuple[str, ...]], int] = defaultdict(int)
         """What happened since metrics were read: a plain number costs a tenth of what a metric with its lock does."""
         self._admitted = self._counter("batches_admitted", "Batches admitted.")
         self._requests_admitted = self._counter("requests_admitted", "Requests in admitted batches.")
@@ -137,14 +139,8 @@ class Metrics:
         self._resolved = self._counter("requests", "Requests that got their result.", "result")
         self._tokens = self._counter("tokens", "Tokens of requests that succeeded.", "kind")
         self._attempts = self._counter("attempts", "Tries of a request at a backend.", "backend", "outcome")
-        self._attempt_seconds = Histogram(
-            "attempt_seconds",
-            "How long a try took.",
-            ("backend",),
-            namespace="slackwater",
-            registry=self._registry,
-            buckets=_ATTEMPT_BUCKETS,
-        )
+        self._tries: dict[str, _Durations] = defaultdict(_Durations)
+        self._registry.register(_Tries(self._tries))
         self._gauge("in_flight_requests", "Requests in flight at backends.", in_flight)
         self._gauge("queued_requests", "Requests of batches that have no result yet.", queued)
         self._gauge("disk_free_bytes", "Free space on the data directory's file system.", disk_free_bytes)
@@ -155,10 +151,10 @@ class Metrics:
         """Count one event (ports.Listener)."""
         match event:
             case AttemptEnded():
-                self._count(self._attempts, 1, event.backend, event.outcome)
-                self._labeled(self._attempt_seconds, event.backend).observe(event.seconds)
+                self._untold[self._attempts, event.backend, event.outcome] += 1
+                self._tries[event.backend].add(event.seconds)
             case RequestResolved():
-                self._count(self._resolved, 1, event.type)
+                self._untold[self._resolved, event.type] += 1
                 self._count_tokens(event.usage)
             case BatchAdmitted():
                 self._admitted.inc()
@@ -170,28 +166,18 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
-        for counter, number in self._untold.items():
-            counter.inc(number)
+        for (counter, *labels), number in self._untold.items():
+            counter.labels(*labels).inc(number)
         self._untold.clear()
         return generate_latest(self._registry)
 
     def _count_tokens(self, usage: Usage) -> None:
+        untold, tokens = self._untold, self._tokens
+        untold[tokens, "input"] += usage.input_tokens
+        untold[tokens, "cache_read"] += usage.cache_read_input_tokens
         written = usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens
-        self._count(self._tokens, usage.input_tokens, "input")
-        self._count(self._tokens, usage.cache_read_input_tokens, "cache_read")
-        self._count(self._tokens, written, "cache_creation")
-        self._count(self._tokens, usage.output_tokens, "output")
-
-    def _count(self, metric: Counter, number: int, *labels: str) -> None:
-        self._untold[self._labeled(metric, *labels)] += number
-
-    def _labeled(self, metric: Metric, *labels: str) -> Metric:
-        """Return a metric's child; looking one up in the metric itself takes a lock and much longer."""
-        key = (id(metric), *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return cast("Metric", child)
+        untold[tokens, "cache_creation"] += written
+        untold[tokens, "output"] += usage.output_tokens
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="slackwater", registry=self._registry)
@@ -199,3 +185,30 @@ class Metrics:
     def _gauge(self, name: str, text: str, source: Callable[[], float] | None) -> None:
         if source is not None:
             Gauge(name, text, namespace="slackwater", registry=self._registry).set_function(source)
+
+
+class _Durations:
+    """How long tries at one backend took."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_ATTEMPT_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(_ATTEMPT_BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class _Tries(Collector):
+    """Their histogram, made when metrics are read."""
+
+    def __init__(self, tries: Mapping[str, _Durations]) -> None:
+        self._tries = tries
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily("slackwater_attempt_seconds", "How long a try took.", labels=("backend",))
+        bounds = [*(str(float(bound)) for bound in _ATTEMPT_BUCKETS), "+Inf"]
+        for backend, seen in self._tries.items():
+            buckets = list(zip(bounds, accumulate(seen.counts), strict=True))
+            family.add_metric((backend,), buckets, seen.seconds)
+        yield family

@@ -88,7 +88,7 @@ class AnswerReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and not what follows a body."""
         if not self.begun:
-            self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            self.headers.setdefault(str(name, "latin-1").lower(), str(value, "latin-1"))
 
     def on_headers_complete(self) -> None:
         """Look at the head, unless it is an interim one, which the real one follows."""

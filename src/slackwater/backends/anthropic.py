@@ -3,7 +3,7 @@
 The body passes through unchanged apart from `model` and `stream`; the answer is checked and filled in.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,12 @@ from slackwater.backends.enclosed import without_documents
 from slackwater.backends.events import StreamOrder
 from slackwater.backends.http import HTTPClient
 from slackwater.backends.listing import listed_models, owner_of_models
-from slackwater.backends.message import NewId, checked_message
+from slackwater.backends.message import NewId, checked_message, plain_message
 from slackwater.backends.refusals import broken, decode, told
 from slackwater.backends.sources import check_sources
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from slackwater.ports import Call
+from slackwater.wire.params import Plain
 
 _COUNTED = frozenset(
     {
@@ -34,6 +35,7 @@ _COUNTED = frozenset(
 )
 """What of a Messages body `count_tokens` takes (contract §7.2)."""
 _HOSTED = "api.anthropic.com"
+_OK = 200
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 _WITHOUT_DOCUMENTS = frozenset({"vllm", "sglang", "llamacpp", "library"})
 """By `owned_by` in their lists of models: engines whose `/v1/messages` reads text and images only."""
@@ -91,10 +93,15 @@ class AnthropicBackend:
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
-        body = self._body(call)
-        body.pop("stream", None)
-        answer = await self._http.post("/v1/messages", body, model=_client_model(call), headers=_headers(call))
-        return checked_message(answer, new_id=self._new_id)
+        body: Mapping[str, Any] | bytes
+        if isinstance(call.params, Plain):
+            body = call.params.named(call.upstream)
+        else:
+            body = {key: value for key, value in self._body(call).items() if key != "stream"}
+        answer = await self._http.exchange("POST", "/v1/messages", body, headers=_headers(call))
+        if answer.status == _OK and (message := plain_message(answer.body, new_id=self._new_id)) is not None:
+            return message
+        return checked_message(self._http.accept(answer, model=_client_model(call)), new_id=self._new_id)
 
     async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`, their order checked."""

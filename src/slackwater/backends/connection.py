@@ -33,6 +33,9 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        """Fires at `_fires_at`; it outlives its exchange, because setting one for each would cost more than a look."""
+        self._fires_at = 0.0
+        self._ends_at: float | None = None
         self._patience: float | None = None
         self._heard_at = 0.0
 
@@ -48,9 +51,11 @@ class Connection(asyncio.Protocol):
 
     def limit(self, seconds: float, *, silence: bool) -> None:
         """Have the exchange fail with TimeoutError after so long, with `silence` after so long a silence."""
-        self._patience = seconds if silence else None
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(seconds, self._out_of_time)
+        self._patience = seconds if silence else None
+        self._ends_at = self._heard_at + seconds
+        if self._timer is None or self._fires_at > self._ends_at:
+            self._set_timer(self._ends_at)
 
     async def heard(self, reader: AnswerReader, *, piecemeal: bool = False) -> None:
         """Wait until the answer in `reader` is whole or over its limit; with `piecemeal` until there is more of it.
@@ -71,9 +76,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """End the exchange, and the connection too unless another exchange may follow: tell whether it may."""
         reader, self._reader = self._reader, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._ends_at = None
         if self.closed or reader is None or not reader.reusable or self._transport.get_write_buffer_size():
             self.close()
             return False
@@ -125,13 +128,23 @@ class Connection(asyncio.Protocol):
         """Hear that the connection is gone."""
         self._fail(exc or ConnectionResetError("the connection is gone"))
 
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at = at
+        self._timer = self._loop.call_at(at, self._out_of_time)
+
     def _out_of_time(self) -> None:
+        self._timer = None
+        if self._ends_at is None:
+            return
+        now = self._loop.time()
         if self._patience is not None:
-            left = self._patience if self._paused else self._heard_at + self._patience - self._loop.time()
-            if left > 0:
-                self._timer = self._loop.call_later(left, self._out_of_time)
-                return
-        self._fail(TimeoutError())
+            self._ends_at = (now if self._paused else self._heard_at) + self._patience
+        if self._ends_at > now:
+            self._set_timer(self._ends_at)
+        else:
+            self._fail(TimeoutError())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -142,5 +155,7 @@ class Connection(asyncio.Protocol):
             self._error = error
             self.closed = True
             self._transport.abort()
+            if self._timer is not None:
+                self._timer.cancel()
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)

@@ -26,7 +26,11 @@ ERROR_BYTES_MAX = 64 * 1024
 """Enough of an error body to find its message."""
 CONNECT_SECONDS_MAX = 10.0
 
+HEADS_MAX = 64
+"""Beginnings of requests that are kept: they differ by path, version and betas."""
+
 _OK = 200
+_END = b"\r\n"
 _REDIRECTS = range(300, 400)
 _ERRORS_FROM = 300
 _EVENTS = "text/event-stream"
@@ -58,6 +62,7 @@ class HTTPClient:
         self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values()]
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "slackwater", **headers}
         self._fixed = _written({"Host": root.netloc.encode("idna").decode(), **self._headers})
+        self._heads: dict[tuple[object, ...], bytes] = {}
         self._timeout_seconds = timeout_seconds
         self._patient = patient
         self._wall = wall
@@ -65,9 +70,12 @@ class HTTPClient:
         self._pool = Pool(url, connect_seconds=connect_seconds, keepalive=keepalive)
 
     async def post(
-        self, path: str, body: Mapping[str, Any], *, model: str, headers: Mapping[str, str] | None = None
+        self, path: str, body: Mapping[str, Any] | bytes, *, model: str, headers: Mapping[str, str] | None = None
     ) -> Any:  # noqa: ANN401  # JSON is any value
-        """Post JSON and return the decoded answer. Raises what a Backend may raise; `model` is the client's name."""
+        """Post JSON, written or not, and return the decoded answer. Raises what a Backend may raise.
+
+        `model` is the client's name.
+        """
         return self.accept(await self.exchange("POST", path, body, headers=headers), model=model)
 
     async def get(self, path: str) -> Any:  # noqa: ANN401
@@ -87,7 +95,7 @@ class HTTPClient:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
@@ -137,7 +145,7 @@ class HTTPClient:
         self._pool.close()
 
     async def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+        self, method: str, path: str, body: Mapping[str, Any] | bytes | None, headers: Mapping[str, str] | None
     ) -> tuple[Connection, AnswerReader]:
         """Send a request; its connection must be given back."""
         head, data = self._request(method, path, body, headers)
@@ -155,17 +163,21 @@ class HTTPClient:
         return connection, reader
 
     def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+        self, method: str, path: str, body: Mapping[str, Any] | bytes | None, headers: Mapping[str, str] | None
     ) -> tuple[bytes, bytes]:
         """Write a request's head and body. Raises InvalidRequestError when the body cannot be written."""
-        more = "" if self._pool.keepalive else "Connection: close\r\n"
-        if headers is not None:
-            more += _written(headers)
-        data = b""
-        if body is not None:
-            data = _encode(body)
-            more += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
-        return f"{method} {self._root}{path} HTTP/1.1\r\n{self._fixed}{more}\r\n".encode(), data
+        key = (method, path, self._pool.keepalive, *(headers.items() if headers is not None else ()))
+        head = self._heads.get(key)
+        if head is None:
+            more = "" if self._pool.keepalive else "Connection: close\r\n"
+            head = f"{method} {self._root}{path} HTTP/1.1\r\n{self._fixed}{more}{_written(headers or {})}".encode()
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            self._heads[key] = head
+        if body is None:
+            return head + _END, b""
+        data = body if isinstance(body, bytes) else _encode(body)
+        return b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (head, len(data)), data
 
     def _answer(self, reader: AnswerReader) -> Answer:
         """Return a whole answer, or the beginning of an error, in which our key is blotted out if it is quoted."""

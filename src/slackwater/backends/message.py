@@ -5,11 +5,13 @@ added here, and what would be an invention is refused.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
 
 from slackwater.backends.refusals import broken
 
-STOP_REASONS = (
+StopReason = Literal[
     "end_turn",
     "max_tokens",
     "stop_sequence",
@@ -17,7 +19,8 @@ STOP_REASONS = (
     "pause_turn",
     "refusal",
     "model_context_window_exceeded",
-)
+]
+STOP_REASONS: tuple[str, ...] = get_args(StopReason)
 """A tuple, so that asking whether any JSON value is one of them cannot fail."""
 NESTING_MAX = 100
 """Deepest tool input that is accepted: what is stored must also be writable and readable by every client (B6)."""
@@ -28,6 +31,59 @@ _TEXT_OF = {"text": "text", "thinking": "thinking", "redacted_thinking": "data"}
 
 NewId = Callable[[str], str]
 """Makes a fresh id from a prefix such as `msg`."""
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["text"]
+    text: str
+
+
+class _Usage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    input_tokens: _Count
+    output_tokens: _Count
+    cache_creation_input_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[_Text]
+    stop_reason: StopReason
+    usage: _Usage
+    stop_sequence: str | None = None
+
+
+_PLAIN = msgspec.json.Decoder(_Plain)
+
+
+def plain_message(body: bytes | bytearray, *, new_id: NewId) -> dict[str, Any] | None:
+    """Return what `checked_message` does for an answer of nothing but text; None where only that can tell."""
+    try:
+        raw = _PLAIN.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    written, usage = raw.usage.cache_creation_input_tokens, raw.usage
+    return {
+        "id": raw.id if raw.id.startswith("msg_") else new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": raw.model,
+        "content": [{"type": "text", "text": block.text} for block in raw.content],
+        **told_stop(raw.stop_reason, raw.stop_sequence),
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": usage.cache_read_input_tokens,
+            "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": usage.output_tokens,
+        },
+    }
 
 
 def checked_message(raw: Any, *, new_id: NewId) -> dict[str, Any]:  # noqa: ANN401  # whatever the backend sent

@@ -17,7 +17,7 @@ from slackwater.flow.material import Filled, Job, Material
 from slackwater.flow.meter import meter
 from slackwater.flow.resolve import Resolved, resolve, resolve_count
 from slackwater.ports import Backend, Call, Clock, Ledger
-from slackwater.wire.lines import finish_event, finish_message
+from slackwater.wire.lines import finish_event, finish_message, usage_of
 
 ESTIMATED_BYTES_PER_TOKEN = 4
 FIRST_TOKEN_SECONDS, WHOLE_ANSWER_SECONDS = 60.0, 2.0
@@ -67,7 +67,7 @@ class Interactive:
         backend = self._backends[asked.route.backend]
         async with self._passing(asked, caller, WHOLE_ANSWER_SECONDS) as (filled, _):
             message = await filled.answer(await backend.infer(_call(asked, caller, filled)))
-        finished = finish_message(message, model=asked.checked.model, service_tier="standard")
+        finished = finish_message(message, usage_of(message), model=asked.checked.model, service_tier="standard")
         await self._charge(finished, asked, caller)
         return finished
 

@@ -53,7 +53,7 @@ class Job:
 class Filled:
     """A request that can be sent, and what becomes of its answer."""
 
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     citing: Citing | Naming | None = None
     added_tokens: int = 0
     """An estimate of how many tokens more the input has than its body looks like; may be less than 0."""

@@ -59,14 +59,11 @@ def _check(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: boo
     try:
         checked = check_messages(body, version=terms.version, betas=terms.betas, batch=batch, allow_sampling=True)
         route = _route(checked.model, routes)
-        if not route.allow_sampling and not _SAMPLING.isdisjoint(checked.params):
+        if checked.samples and not route.allow_sampling:
             check_messages(body, version=terms.version, betas=terms.betas, batch=batch)
     except ParamsError as error:
         raise InvalidRequestError(error.message, details=error.details) from None
     return checked, route
-
-
-_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 
 
 def _route(model: str, routes: Routes) -> Route:
@@ -77,8 +74,7 @@ def _route(model: str, routes: Routes) -> Route:
 
 
 def _check_profile(params: Mapping[str, Any], terms: Terms) -> None:
-    profile = params.get("user_profile_id")
-    if profile is not None and terms.user_profile_id is not None and profile != terms.user_profile_id:
+    if terms.user_profile_id is not None and params.get("user_profile_id") not in (None, terms.user_profile_id):
         message = "user_profile_id: does not agree with the anthropic-user-profile-id header of the call"
         raise InvalidRequestError(message)
 

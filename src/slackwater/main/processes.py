@@ -176,6 +176,7 @@ class _Means:
     material: Material
     worker_id: str
     emit: Listener
+    metrics: Metrics
 
 
 def _assemble(
@@ -206,17 +207,17 @@ def _assemble(
         material=Material(files=store, blobs=blobs, sources=sources, clock=clock),
         worker_id=worker_id,
         emit=emit,
+        metrics=Metrics(
+            in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
+            disk_free_bytes=lambda: space.free_bytes,
+            disk_low=lambda: space.low,
+            wall_drift_seconds=clock.wall_drift_seconds,
+        ),
     )
     recorder = _recorder(means)
     sweeper = _sweeper(means, recorder)
     dispatcher = _dispatcher(means, recorder, sweeper.wake)
-    metrics = Metrics(
-        in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
-        disk_free_bytes=lambda: space.free_bytes,
-        disk_low=lambda: space.low,
-        wall_drift_seconds=clock.wall_drift_seconds,
-    )
-    listeners += [dispatcher.hear, sweeper.hear, metrics]
+    listeners += [dispatcher.hear, sweeper.hear, means.metrics]
     return Core(
         settings=settings,
         clock=clock,
@@ -226,7 +227,7 @@ def _assemble(
         space=space,
         listeners=listeners,
         connections=connections,
-        metrics=metrics,
+        metrics=means.metrics,
         material=means.material,
         recorder=recorder,
         dispatcher=dispatcher,
@@ -290,7 +291,7 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
             material=means.material,
             clock=means.clock,
             ids=means.ids,
-            emit=means.emit,
+            emit=means.metrics,  # nobody else listens to single requests
         ),
         gates=means.connections.gates,
         options=DispatchOptions(

@@ -111,29 +111,27 @@ def expired_line(custom_id: str) -> bytes:
 def _encode(line: _Line) -> bytes:
     encoded = _ENCODER.encode(line)
     # Line readers of many languages also break at these two; JSON allows their escapes (contract §4.6 rule 5).
-    if b"\xe2\x80\xa8" in encoded or b"\xe2\x80\xa9" in encoded:
+    if b"\xe2\x80" in encoded:
         encoded = encoded.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return encoded + b"\n"
 
 
 def usage_of(message: dict[str, Any]) -> Usage:
     """Read a checked message's `usage` (contract §7): cached tokens apart, 5-minute writes unless told otherwise."""
-    usage = message["usage"]
-    creation = usage.get("cache_creation") or {}
-    one_hour = int(creation.get("ephemeral_1h_input_tokens") or 0)
-    written = int(usage.get("cache_creation_input_tokens") or 0)
+    told = message["usage"].get
+    creation = told("cache_creation")
+    one_hour = (creation.get("ephemeral_1h_input_tokens") or 0) if creation else 0
     return Usage(
-        input_tokens=int(usage.get("input_tokens") or 0),
-        output_tokens=int(usage.get("output_tokens") or 0),
-        cache_creation_5m_input_tokens=max(0, written - one_hour),
+        input_tokens=told("input_tokens") or 0,
+        output_tokens=told("output_tokens") or 0,
+        cache_creation_5m_input_tokens=max(0, (told("cache_creation_input_tokens") or 0) - one_hour),
         cache_creation_1h_input_tokens=one_hour,
-        cache_read_input_tokens=int(usage.get("cache_read_input_tokens") or 0),
+        cache_read_input_tokens=told("cache_read_input_tokens") or 0,
     )
 
 
-def finish_message(message: dict[str, Any], *, model: str, service_tier: str) -> dict[str, Any]:
+def finish_message(message: dict[str, Any], usage: Usage, *, model: str, service_tier: str) -> dict[str, Any]:
     """Put a backend's message into the API's form: key order, the client's model name, the whole of `usage`."""
-    usage = usage_of(message)
     finished: dict[str, Any] = {
         "id": message["id"],
         "type": "message",
@@ -143,9 +141,9 @@ def finish_message(message: dict[str, Any], *, model: str, service_tier: str) ->
         "stop_reason": message.get("stop_reason"),
         "stop_sequence": message.get("stop_sequence"),
     }
-    finished.update({key: value for key, value in message.items() if key not in finished and key != "usage"})
-    extra = {key: value for key, value in message["usage"].items() if key not in _USAGE_KEYS}
-    finished["usage"] = {
+    if not message.keys() <= _MESSAGE_KEYS:
+        finished.update({key: value for key, value in message.items() if key not in _MESSAGE_KEYS})
+    finished["usage"] = counted = {
         "input_tokens": usage.input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_5m_input_tokens + usage.cache_creation_1h_input_tokens,
         "cache_read_input_tokens": usage.cache_read_input_tokens,
@@ -154,9 +152,10 @@ def finish_message(message: dict[str, Any], *, model: str, service_tier: str) ->
             "ephemeral_1h_input_tokens": usage.cache_creation_1h_input_tokens,
         },
         "output_tokens": usage.output_tokens,
-        **extra,
-        "service_tier": service_tier,
     }
+    if not message["usage"].keys() <= _USAGE_KEYS:
+        counted.update({key: value for key, value in message["usage"].items() if key not in _USAGE_KEYS})
+    counted["service_tier"] = service_tier
     return finished
 
 
@@ -171,6 +170,7 @@ def finish_event(event: dict[str, Any], *, model: str, usage: dict[str, Any]) ->
     return event
 
 
+_MESSAGE_KEYS: Final = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 _USAGE_KEYS: Final = frozenset(
     {
         "input_tokens",

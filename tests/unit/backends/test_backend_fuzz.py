@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from slackwater.backends import options_for
 from slackwater.backends.anthropic import stream_error
 from slackwater.backends.events import StreamOrder
 from slackwater.backends.listing import listed_models, owner_of_models
-from slackwater.backends.message import STOP_REASONS, checked_message
+from slackwater.backends.message import STOP_REASONS, checked_message, plain_message
 from slackwater.backends.openai.response import Asked, message_of
 from slackwater.backends.openai.stream import ChunkReader
 from slackwater.backends.refusals import Answer, decode_or_none, refusal, told
@@ -124,6 +125,23 @@ def test_a_spoiled_message_is_whole_or_failed(data: st.DataObject) -> None:
     """S7: any value in any place."""
     with suppress(AttemptFailedError):
         assert_whole(checked_message(spoiled(RICH_MESSAGE, data), new_id=lambda prefix: prefix))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_an_answer_of_text_is_read_alike_at_once_or_piece_by_piece(data: st.DataObject) -> None:
+    """S7: what the quick look takes is what the full check makes of it, keys in the same order."""
+    usage = data.draw(st.sampled_from([MESSAGE["usage"], {**MESSAGE["usage"], "cache_creation_input_tokens": 4}]))
+    body = msgspec.json.encode(spoiled(MESSAGE | {"usage": usage}, data) if data.draw(st.booleans()) else MESSAGE)
+    quick = plain_message(body, new_id=lambda prefix: prefix)
+    if quick is not None:
+        whole = checked_message(msgspec.json.decode(body), new_id=lambda prefix: prefix)
+        assert msgspec.json.encode(quick) == msgspec.json.encode(whole)
+
+
+def test_the_usual_answer_needs_no_full_check() -> None:
+    """Or the quick look is for nothing."""
+    assert plain_message(msgspec.json.encode(MESSAGE), new_id=lambda prefix: prefix) is not None
 
 
 @settings(deadline=None)

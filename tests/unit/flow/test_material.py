@@ -141,7 +141,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     found: list[Desk] = []
 
     async def answer(call: Call) -> dict[str, Any]:
-        found[0].sent[str(call.custom_id)] = json.loads(json.dumps(call.params))
+        found[0].sent[str(call.custom_id)] = json.loads(json.dumps(dict(call.params)))
         return message(found[0].answer)
 
     async with working(tmp_path, answer, routes=ROUTES) as worker:

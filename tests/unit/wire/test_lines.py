@@ -109,18 +109,15 @@ def test_usage_is_read_as_the_api_means_it(usage: dict[str, Any], expected: Usag
 
 def test_a_finished_message_has_the_api_s_keys_in_its_order_and_keeps_what_the_backend_added() -> None:
     """Contract §7: the client's model name, the whole of usage, unknown keys passed on."""
-    message = finish_message(
-        {
-            "stop_details": {"x": 1},
-            "usage": {"input_tokens": 1, "output_tokens": 2, "server_tool_use": {"web_search_requests": 1}},
-            "content": [],
-            "id": "msg_1",
-            "model": "upstream",
-            "stop_reason": "end_turn",
-        },
-        model="asked",
-        service_tier="batch",
-    )
+    told = {
+        "stop_details": {"x": 1},
+        "usage": {"input_tokens": 1, "output_tokens": 2, "server_tool_use": {"web_search_requests": 1}},
+        "content": [],
+        "id": "msg_1",
+        "model": "upstream",
+        "stop_reason": "end_turn",
+    }
+    message = finish_message(told, usage_of(told), model="asked", service_tier="batch")
     assert list(message) == [
         "id",
         "type",

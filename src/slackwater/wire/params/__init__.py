@@ -2,5 +2,6 @@
 
 from slackwater.wire.params.check import Checked, check_count_tokens, check_messages
 from slackwater.wire.params.failure import ParamsError
+from slackwater.wire.params.plain import Plain
 
-__all__ = ["Checked", "ParamsError", "check_count_tokens", "check_messages"]
+__all__ = ["Checked", "ParamsError", "Plain", "check_count_tokens", "check_messages"]

@@ -1,8 +1,10 @@
 """The gate every Messages body passes: bytes in, checked params out (contract §4.1, §7, §7.2).
 
-Three steps, cheapest first: decode, shape, rules. One failure, the first, is reported.
+Three steps, cheapest first: decode, shape, rules. One failure, the first, is reported. Most bodies need none of them:
+they are plain.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +12,14 @@ from pydantic_core import SchemaValidator, ValidationError
 
 from slackwater.wire.carriers import MATERIAL
 from slackwater.wire.params.agreement import check_thinking, check_tools
-from slackwater.wire.params.bodies import COUNT_TOKENS, MESSAGES, Sampling
+from slackwater.wire.params.bodies import COUNT_TOKENS, MESSAGES, SAMPLING, Sampling
 from slackwater.wire.params.caching import check_breakpoints
 from slackwater.wire.params.conversation import check_conversation, check_system
 from slackwater.wire.params.decode import check_unchecked, decode_object, too_deep
 from slackwater.wire.params.explain import explain
 from slackwater.wire.params.failure import ParamsError
 from slackwater.wire.params.material import CARRIERS, check_material, check_newer_version
+from slackwater.wire.params.plain import plain
 from slackwater.wire.params.survey import Survey, survey
 
 NEWER_VERSION = "2026-10-21"  # contract §1.2
@@ -30,8 +33,8 @@ _NOT_IN_A_BATCH = frozenset(
 class Checked:
     """A Messages body that keeps every rule we know."""
 
-    params: dict[str, Any]
-    """The decoded body as it was sent, JSON values only."""
+    params: Mapping[str, Any]
+    """The body as it was sent, JSON values only."""
     model: str
     """The name the client asks for, 1 to 256 characters; whether it exists is not known here."""
     max_tokens: int
@@ -40,6 +43,8 @@ class Checked:
     """Whether server-sent events were asked for; never in a batch."""
     material: bool = field(default=False, compare=False)
     """Whether it has blocks that carry more than words (`wire.carriers`)."""
+    samples: bool = field(default=False, compare=False)
+    """Whether it says how to sample, which not every version takes (contract §1.2)."""
 
 
 def check_messages(
@@ -56,17 +61,24 @@ def check_messages(
     `allow_sampling` keeps temperature, top_p and top_k under versions that dropped them (contract §1.2).
     Raises `ParamsError`, and nothing else, for whatever cannot be honored.
     """
-    params = decode_object(body)
+    raw = body if isinstance(body, bytes) else bytes(body)
+    may_sample = version != NEWER_VERSION or allow_sampling
+    usual = plain(raw)
+    if usual is not None and (may_sample or not usual.samples):
+        return Checked(
+            params=usual, model=usual.model, max_tokens=usual.max_tokens, stream=False, samples=usual.samples
+        )
+    params = decode_object(raw)
     if batch:
         _check_batchable(params)
-    sampling = Sampling(version != NEWER_VERSION or allow_sampling)
-    found = _check(params, MESSAGES[sampling], version=version, betas=betas)
+    found = _check(params, MESSAGES[Sampling(may_sample)], version=version, betas=betas)
     return Checked(
         params=params,
         model=params["model"],
         max_tokens=params["max_tokens"],
         stream=params.get("stream", False),
         material=not found.kinds.isdisjoint(MATERIAL),
+        samples=not SAMPLING.keys().isdisjoint(params),
     )
 
 

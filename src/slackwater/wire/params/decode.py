@@ -16,7 +16,7 @@ from slackwater.wire.params.failure import ParamsError
 INTEGER_MAGNITUDE_MAX = 10**20 - 1
 """Twenty digits: what clients send as 64-bit numbers fits, what only bignum languages can read does not."""
 
-LARGE_BODY_BYTES = 2**20
+INERT_BYTES_MAX = 2**20
 """Bodies up to this size cannot hold enough values to hurt, and are not counted."""
 STRUCTURE_MAX = 1_000_000
 """Objects, lists or fields in a body: a million is more than any context window holds as text, and far from seconds."""
@@ -29,7 +29,7 @@ _BYTE_OFFSET = re.compile(r"^JSON is malformed: (?P<detail>.*) \(byte (?P<offset
 def decode_object(body: bytes | memoryview) -> dict[str, Any]:
     """Decode a JSON object; raise `ParamsError` for anything else."""
     raw = body if isinstance(body, bytes) else bytes(body)
-    if len(raw) > LARGE_BODY_BYTES:
+    if len(raw) > INERT_BYTES_MAX:
         _check_structure(raw)
     try:
         value = _DECODER.decode(raw)
