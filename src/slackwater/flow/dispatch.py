@@ -171,8 +171,7 @@ class Dispatcher:
             wanted = self._wanted(row, in_hand(row))
             if wanted == 0:
                 continue
-            asked_at = self._clock.monotonic()
-            now = self._clock.now()
+            asked_at, now = self._clock.monotonic(), self._clock.now()
             leases = await self._store.lease(
                 row.batch_id,
                 row.model,
@@ -323,6 +322,7 @@ class Dispatcher:
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
             line = self._fault(turn, error)
+        self._pump()  # what goes next is on its way before this is written down
         if holding.lost:
             return
         self._recorder.add(holding.lease, line)
