@@ -322,7 +322,6 @@ class Dispatcher:
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
             line = self._fault(turn, error)
-        self._pump()  # what goes next is on its way before this is written down
         if holding.lost:
             return
         self._recorder.add(holding.lease, line)
