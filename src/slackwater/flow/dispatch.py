@@ -171,8 +171,7 @@ class Dispatcher:
             wanted = self._wanted(row, in_hand(row))
             if wanted == 0:
                 continue
-            asked_at = self._clock.monotonic()
-            now = self._clock.now()
+            asked_at, now = self._clock.monotonic(), self._clock.now()
             leases = await self._store.lease(
                 row.batch_id,
                 row.model,

@@ -93,15 +93,8 @@ class Infer:
         finally:
             on_answer()
             turn.let_go()
-        self._emit(
-            RequestResolved(
-                batch_id=turn.lease.batch_id,
-                model=line.model,
-                type=line.type,
-                seconds=self._clock.monotonic() - started,
-                usage=line.usage,
-            )
-        )
+        took, batch_id = self._clock.monotonic() - started, turn.lease.batch_id
+        self._emit(RequestResolved(batch_id=batch_id, model=line.model, type=line.type, seconds=took, usage=line.usage))
         return line
 
     async def _result(self, turn: Turn, on_answer: Callable[[], None]) -> ResultLine:

@@ -1,7 +1,7 @@
 """The journal: a worker's local, append-only record of result lines, one file for each shard and epoch.
 
-A line is written with one plain `write` the moment it exists, so it survives `kill -9`; the segment that follows makes
-it durable against power loss too. Each record carries a checksum: the request of a torn or flipped one is done again.
+Lines are written in the turn of the loop in which they came, so they survive `kill -9`; the segment that follows makes
+them durable against power loss too. Each record has a checksum: the request of a torn or flipped one is done again.
 """
 
 import os
@@ -23,13 +23,13 @@ class Journal:
         self.path = directory / f"{_stem(lease)}.{lease.epoch}{_SUFFIX}"
         self._file = -1
 
-    def append(self, result: ResultLine) -> None:
-        """Write one record. Raises OSError when the disk refuses it."""
+    def append(self, *results: ResultLine) -> None:
+        """Write a record for each. Raises OSError when the disk refuses them."""
         if self._file < 0:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        record = encode_record(result)
+        records = b"".join(map(encode_record, results))
         failpoints.hit("journal.before_write")
-        if os.write(self._file, record) != len(record):
+        if os.write(self._file, records) != len(records):
             raise OSError(f"short write to {self.path.name}")
         failpoints.hit("journal.after_write")
 

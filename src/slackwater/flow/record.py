@@ -1,9 +1,9 @@
 """Record: gather result lines and make them durable and visible, many at a time.
 
-A line goes to the journal at once. Every second, 1,024 lines or 1 MiB, what has gathered becomes one blob per batch
-and then one transaction (a flush). A flush that fails is tried again: work already paid for waits in memory, it is
-never redone (P1). Once its bytes are durable it stays as it is and keeps its token until the store has answered: the
-failed commit may have taken effect (P2).
+Lines go to the journal in the turn of the loop in which they came. Every second, 1,024 lines or 1 MiB, what has
+gathered becomes one blob per batch and then one transaction (a flush). A flush that fails is tried again: work already
+paid for waits in memory, it is never redone (P1). Once its bytes are durable it stays as it is and keeps its token
+until the store has answered: the failed commit may have taken effect (P2).
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from slackwater.domain.batch import Lease
@@ -88,6 +90,7 @@ class Recorder:
         self._desks: dict[tuple[str, int], _Desk] = {}
         self._outcomes: list[Outcome] = []
         self._parcels: list[_Parcel] = []
+        self._unwritten: list[tuple[Journal, ResultLine]] = []
         self._due = asyncio.Event()
         self._lines = 0
         self._bytes = 0
@@ -124,21 +127,25 @@ class Recorder:
         return lease.done | {line.position for line in adopted}
 
     def add(self, lease: Lease, line: ResultLine) -> None:
-        """Take a request's result: journal it and let it wait for the next flush.
-
-        A result made under a lease that is over is dropped. The journal only spares work after a crash: where the disk
-        refuses it, the result waits in memory all the same.
-        """
+        """Have a request's result journaled and let it wait for the next flush; one under a lease that is over goes."""
         desk = self._desks.get(lease.key)
         if desk is None or desk.lease.epoch != lease.epoch:
             return
-        with suppress(OSError):
-            desk.journal.append(line)
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write_down)
+        self._unwritten.append((desk.journal, line))
         desk.waiting.append(line)
         self._lines += 1
         self._bytes += len(line.line)
         if self._lines >= FLUSH_LINES or self._bytes >= FLUSH_BYTES:
             self._due.set()
+
+    def _write_down(self) -> None:
+        """Journal what came in this turn. It only spares work after a crash: the disk may refuse it."""
+        taken, self._unwritten = self._unwritten, []
+        for journal, lines in groupby(taken, itemgetter(0)):
+            with suppress(OSError):
+                journal.append(*[line for _, line in lines])
 
     def hurry(self) -> None:
         """Flush soon: somebody waits for what is there."""
@@ -149,6 +156,7 @@ class Recorder:
         desk = self._desks.get(lease.key)
         if desk is None or desk.lease.epoch != lease.epoch:
             return
+        self._write_down()
         del self._desks[lease.key]
         desk.journal.close()
         if not desk.waiting and not desk.sent:
@@ -266,6 +274,7 @@ class Recorder:
 
     def _settle(self, parcel: _Parcel, report: CommitReport) -> None:
         """Let go of what was committed, and of shards that are over; a shard leased anew meanwhile is not meant."""
+        self._write_down()
         fenced = set()
         for desk, lines in parcel.taken:
             desk.sent = False
