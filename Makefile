@@ -53,6 +53,7 @@ torture:
 	@scripts/environment.sh dev
 	@scripts/environment.sh demo
 	@scripts/postgres.sh
+	@command -v eatmydata >/dev/null || scripts/apt.sh eatmydata || true
 	@$(BIN)/python -m pytest -m slow $(PYTEST)
 
 # The demo model from nothing: a vocabulary, 45 minutes of training on 4 cores (MINUTES=...), the file in the package, its scores.

@@ -26,8 +26,10 @@ def machine(tmp_path: Path) -> Iterator[MakeMachine]:
         simulate: tuple[str, ...] = (),
         settings: str = "",
         altered: dict[str, str] | None = None,
+        timeout_seconds: float = 20.0,
     ) -> Machine:
-        one = Machine(tmp_path, RunningSimulator.start(tmp_path, *simulate), database, settings, altered)
+        simulator = RunningSimulator.start(tmp_path, *simulate)
+        one = Machine(tmp_path, simulator, database, settings, altered, timeout_seconds)
         made.append(one)
         one.start()
         return one

@@ -3,6 +3,7 @@
 import http.client
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +12,16 @@ import msgspec
 import pytest
 
 from support.machine import Machine, MakeMachine
-from support.server import BALLAST_BYTES
+from support.server import BALLAST_BYTES, STOP_SECONDS, RunningServer
 from support.waiting import until
 
 SIZE_BYTES = 48 * 2**20
+CREATES_MAX = 400
+WITNESS = """
+[[backends]]
+name = "sim"
+protocol = "simulated"
+"""
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def refused(one: Machine, path: str, content_type: str, body: bytes) -> tuple[in
 def test_work_in_flight_on_a_disk_that_fills_is_recorded_and_the_rest_waits_for_space(
     disk: Path, machine: MakeMachine
 ) -> None:
-    """P4, D1, X2: creates are refused, deletes and a start work, no call is made twice, and it recovers by itself."""
+    """F11, P4, D1, X2: creates are refused, deletes and starts work, no call is made twice, it recovers by itself."""
     one = machine(simulate=("--latency-ms", "400", "--capacity", "16"))
     old = one.create("old", 20)
     one.ended(old)
@@ -98,3 +105,61 @@ def test_work_in_flight_on_a_disk_that_fills_is_recorded_and_the_rest_waits_for_
     assert set(one.simulator.arrivals().values()) == {1}
     log = one.server.log.read_text("utf-8")
     assert "there is disk space again" in log
+
+
+POINTS = (
+    "store.seal.before_commit",
+    "store.seal.after_commit",
+    "store.lease.before_commit",
+    "store.commit.before_commit",
+    "blobs.before_fsync",
+    "blobs.before_directory_fsync",
+)
+
+
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        ("store.seal.before_commit", 2),
+        *(pytest.param(point, number, marks=pytest.mark.slow) for point in POINTS for number in (1, 3, 5)),
+    ],
+)
+def test_what_the_disk_could_not_write_is_not_acknowledged_and_ends_the_server(
+    tmp_path: Path, point: str, number: int
+) -> None:
+    """F12, D1, D6: at the n-th write; nothing is acknowledged after the error, and all that was before is there."""
+    server = RunningServer.start(tmp_path, WITNESS, failpoints=f"{point}=eio@{number}")
+    answers = []
+    with suppress(OSError, http.client.HTTPException):
+        while server.process.poll() is None and len(answers) < CREATES_MAX:
+            answers.append(_create(server, f"n{len(answers)}"))
+            threading.Event().wait(0.05)
+    assert server.process.wait(STOP_SECONDS) != 0
+    assert f"failpoint {point}: eio" in server.log.read_text("utf-8")
+    acknowledged = [batch_id for batch_id in answers if batch_id]
+    if not all(answers):
+        assert answers.index(None) == len(acknowledged)
+    server = RunningServer.start(tmp_path, WITNESS)
+    try:
+        page = msgspec.json.decode(server.call("GET", "/v1/messages/batches?limit=1000"))
+        assert set(acknowledged) <= {batch["id"] for batch in page["data"]}
+        assert len(page["data"]) <= len(answers) + 1  # and the one whose answer was an error
+        assert _create(server, "again") is not None
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def _create(server: RunningServer, name: str) -> str | None:
+    """Send a batch of one; return its id, or None where the answer is an error."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    params = {"model": "any", "max_tokens": 8, "messages": [{"role": "user", "content": name}]}
+    try:
+        headers = {"x-api-key": server.api_key, "anthropic-version": "2023-06-01", "content-type": "application/json"}
+        body = msgspec.json.encode({"requests": [{"custom_id": name, "params": params}]})
+        connection.request("POST", "/v1/messages/batches", body, headers)
+        response = connection.getresponse()
+        found = msgspec.json.decode(response.read())
+        return str(found["id"]) if response.status == http.HTTPStatus.OK else None
+    finally:
+        connection.close()

@@ -1,9 +1,14 @@
 """Cancel, expiry and archive, with real processes and across restarts."""
 
 import http.client
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
 
 from support.machine import IN_FLIGHT_MAX, Machine, MakeMachine
 from support.waiting import until
@@ -12,7 +17,7 @@ LARGE = 100_000
 
 
 def test_a_canceled_batch_of_100_000_stops_at_once_and_keeps_what_was_done(machine: MakeMachine) -> None:
-    """C1, C2, C4: `canceling` in the answer, nothing new a second later, ended soon, every line there."""
+    """F10, C1, C2, C4: `canceling` in the answer, nothing new a second later, ended soon, every line there."""
     one = machine(simulate=("--latency-ms", "20", "--capacity", "64"))
     batch_id = one.create("large", LARGE)
     until(lambda: one.simulator.stats().get("answered", 0) >= 1_000)
@@ -48,7 +53,7 @@ def test_a_cancel_answered_before_a_kill_holds_after_it(machine: MakeMachine, da
 def test_a_batch_whose_time_ran_out_while_the_server_was_down_ends_after_the_start(
     machine: MakeMachine, database: str
 ) -> None:
-    """T1, T2: unsent requests expire, nothing is sent after the deadline, `expires_at` stays what it was."""
+    """F9, T1, T2: unsent requests expire, nothing is sent after the deadline, `expires_at` stays what it was."""
     one = machine(
         database,
         simulate=("--latency-ms", "50", "--capacity", "4"),
@@ -69,6 +74,43 @@ def test_a_batch_whose_time_ran_out_while_the_server_was_down_ends_after_the_sta
     assert one.simulator.arrived() == arrived
     assert kinds["expired"] == 2_000 - kinds["succeeded"]
     assert kinds["succeeded"] > 0
+
+
+def test_what_was_canceled_or_has_expired_ends_with_no_worker_anywhere(machine: MakeMachine) -> None:
+    """F9, C3, T2, L1: the server closes it by itself, in time, and nothing is sent."""
+    one = machine(settings="[worker]\nenabled = false\n[batches]\nexpires_after_seconds = 2\n")
+    canceled, expired = one.create("canceled", 300), one.create("expired", 300)
+    one.server.call("POST", f"/v1/messages/batches/{canceled}/cancel")
+    one.ended(canceled, deadline_seconds=10)
+    one.ended(expired, deadline_seconds=12)
+    assert one.assert_whole(canceled, "canceled", 300) == {"canceled": 300}
+    assert one.assert_whole(expired, "expired", 300) == {"expired": 300}
+    assert one.simulator.arrived() == 0
+
+
+@pytest.mark.slow
+def test_ten_thousand_cancels_stop_what_they_name(machine: MakeMachine) -> None:
+    """F10, C1, C2, C3, C4: at any moment of a batch's life; nothing of it is sent two seconds after the answer."""
+    one = machine(simulate=("--latency-ms", "50", "--capacity", "64"))
+    answered_at = dict[str, datetime]()
+
+    def cancel(number: int) -> None:
+        prefix = f"c{number}"
+        batch_id = one.create(prefix, 3)
+        threading.Event().wait(number % 40 / 100)
+        with suppress(AssertionError):  # it has ended
+            one.server.call("POST", f"/v1/messages/batches/{batch_id}/cancel")
+            answered_at[prefix] = datetime.now(UTC)  # noqa: TID251  # the simulator's clock, another process's
+        one.ended(batch_id)
+        one.assert_whole(batch_id, prefix, 3)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(cancel, range(10_000)))
+    assert answered_at
+    for line in one.simulator.witness.read_text("utf-8").splitlines():
+        sent = json.loads(line)
+        limit = answered_at.get(sent["custom_id"].rsplit("-", 1)[0])
+        assert limit is None or (datetime.fromisoformat(sent["at"]) - limit).total_seconds() <= 2.0, sent
 
 
 def test_a_running_batch_expires_on_time_without_a_restart(machine: MakeMachine) -> None:

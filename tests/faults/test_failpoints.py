@@ -64,7 +64,7 @@ def test_a_fault_at_a_point_of_the_path_loses_nothing_and_doubles_nothing(
 def test_every_fault_at_every_point_loses_nothing_and_doubles_nothing(
     ordeal: MakeOrdeal, action: str, number: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """F2, D1, D2, D3, D6, S1, S2, X2, X3: all of them; in a later round at a later pass of a life."""
+    """F2, F11, F12, D1, D2, D3, D6, S1, S2, X2, X3: all of them; in a later round at a later pass of a life."""
     early = [point for point in POINTS if point.startswith(("store.migrat", "store.create_"))]
     later = [point for point in POINTS if point not in early]
     once = ("store.release_worker", "store.forget_creates", "store.archive_workspace", "store.revoke_key")

@@ -123,7 +123,7 @@ class Powered:
                     promises[number].ask(self.one, f"l{life}-{number}-{turn}", turn)
                     ended.wait(PAUSE_SECONDS)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(len(promises))]
         for thread in threads:
             thread.start()
         try:

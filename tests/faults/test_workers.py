@@ -92,8 +92,13 @@ def test_workers_that_sleep_through_their_leases_change_nothing(
 
 
 def keep_busy(one: Machine, batches: dict[str, str], prefix: str) -> None:
-    """Give the workers something to do, and wait until they do it."""
-    if all(one.batch(batch_id)["processing_status"] == "ended" for batch_id in batches):
-        batches[one.create(prefix, REQUESTS)] = prefix
+    """Give the workers something to do, and wait until they do it; what they had may end without another call."""
     before = one.simulator.arrived()
-    until(lambda: one.simulator.arrived() > before, deadline_seconds=BACK_AT_WORK_SECONDS)
+
+    def busy() -> bool:
+        if all(one.batch(batch_id)["processing_status"] == "ended" for batch_id in batches):
+            name = f"{prefix}-{len(batches)}"
+            batches[one.create(name, REQUESTS)] = name
+        return one.simulator.arrived() > before
+
+    until(busy, deadline_seconds=BACK_AT_WORK_SECONDS)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Machine:
     database: str
     settings: str = ""
     altered: dict[str, str] | None = None
+    timeout_seconds: float = 20.0
+    """Of a call to the backend."""
     server: RunningServer = field(init=False)
 
     def start(self) -> float:
@@ -40,11 +42,19 @@ class Machine:
 
     def create(self, prefix: str, count: int, **params: Any) -> str:
         """Send a batch; return its id."""
-        body = {
-            "requests": [
-                {"custom_id": f"{prefix}-{n}", "params": _params(f"{prefix}-{n}", params)} for n in range(count)
-            ]
-        }
+        return self._create({f"{prefix}-{n}": params for n in range(count)})
+
+    def create_with(self, texts: Mapping[str, str]) -> str:
+        """Send a batch of requests, by custom_id, with a text each behind what all of them say; return its id."""
+        return self._create(
+            {
+                name: {"messages": [{"role": "user", "content": f"this is {name} {text}"}]}
+                for name, text in texts.items()
+            }
+        )
+
+    def _create(self, more: Mapping[str, dict[str, Any]]) -> str:
+        body = {"requests": [{"custom_id": name, "params": _params(name, params)} for name, params in more.items()]}
         return str(msgspec.json.decode(self.server.call("POST", "/v1/messages/batches", body))["id"])
 
     def batch(self, batch_id: str) -> dict[str, Any]:
@@ -92,7 +102,7 @@ class Machine:
             protocol = "anthropic"
             url = "{self.simulator.url}"
             max_in_flight = {IN_FLIGHT_MAX}
-            timeout_seconds = 20
+            timeout_seconds = {self.timeout_seconds}
             [[models]]
             id = "*"
             backend = "witness"

@@ -96,6 +96,10 @@ class RunningServer:
         """
         return int(Path(f"/proc/{self.process.pid}/schedstat").read_text("ascii").split()[1]) / 1e9
 
+    def rss_bytes(self) -> int:
+        """Return how much memory it has at the moment."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self) -> int:
         """Stop it as systemd would; return its exit code."""
         if self.process.poll() is None:

@@ -309,7 +309,7 @@ def test_connections_leave_descriptors_to_files_and_backends(
 
 
 async def test_two_thousand_idle_connections_are_closed_in_time_and_hold_up_nobody(world: World) -> None:
-    """B2: among them one that sends is answered, and nobody else is still there afterwards."""
+    """F19, B2: among them one that sends is answered, and nobody else is still there afterwards."""
     async with world.server(Patience(head_seconds=1.0)) as address:  # which asks for the descriptors
         here, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         idle = [await address.connect() for _ in range(min(2000, (here - 200) // 2))]
@@ -357,7 +357,7 @@ async def test_blank_lines_do_not_keep_a_connection_open(world: World) -> None:
 
 
 async def test_headers_one_after_the_other_do_not_buy_time(world: World) -> None:
-    """B2: slowloris; the time is that of the whole head."""
+    """F19, B2: slowloris; the time is that of the whole head."""
     async with world.server(Patience(head_seconds=0.3)) as address:
         wire = await address.connect()
         await wire.send(b"GET /health HTTP/1.1\r\n")
