@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,16 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, ended children included."""
+        return self._cpu_seconds(tree(self.process.pid))
+
+    def own_cpu_seconds(self) -> float:
+        """Return the CPU time of the server itself; what it waited for of ended children is in it."""
+        return self._cpu_seconds([self.process.pid])
+
+    @staticmethod
+    def _cpu_seconds(pids: Iterable[int]) -> float:
         ticks = 0
-        for pid in tree(self.process.pid):
+        for pid in pids:
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].split()
                 ticks += sum(map(int, fields[11:15]))

@@ -72,15 +72,25 @@ def measure(context: Context) -> list[Row]:
 
 def _short(server: Program, requests: int) -> list[Row]:
     bodies = [_params(f"Request {number}: what department is this for?", "") for number in range(requests)]
-    before = _resident(server)
+    before, alone = _resident(server), server.own_cpu_seconds()
     took = _batch(server, bodies)
-    after = _resident(server)
+    after, alone = _resident(server), server.own_cpu_seconds() - alone
+    engine = took["cpu_seconds"] - alone
     return [
         Row(
             figure="short requests on a local model",
             ours=requests / took["seconds"],
             unit="requests/s",
             meaning=f"{requests:,} requests in one batch: {took['seconds']:.1f} s",
+        ),
+        Row(
+            figure="processor time of 1,000 short requests",
+            ours=1_000 * took["cpu_seconds"] / requests,
+            unit="s",
+            meaning=(
+                f"{1_000 * alone / requests:.2f} s of the server, {1_000 * engine / requests:.2f} s of the model;"
+                " the former is spent on one core, however many there are"
+            ),
         ),
         Row(
             figure="memory of server and model after them",

@@ -104,6 +104,35 @@ def test_counts_that_are_no_counts_are_passed_over(tmp_path: Path) -> None:
     assert read_gguf(path).kv_bytes_per_token == 0
 
 
+@pytest.mark.parametrize(
+    ("entry", "count", "what"),
+    [
+        ("block_count", 513, "513 layers"),
+        ("block_count", 65_535, "65,535 layers"),
+        ("context_length", 2**31, "2,147,483,648 tokens of context"),
+        ("context_length", 2**32 - 1, "4,294,967,295 tokens of context"),
+    ],
+)
+def test_counts_at_which_the_engine_would_end_itself_are_damage(
+    tmp_path: Path, entry: str, count: int, what: str
+) -> None:
+    """No child is started for them: it would crash, and be started again to crash again."""
+    path = _file(tmp_path, **{f"llama.{entry}": U32(value=count)})
+    assert _refusal(path) == f"{path} is damaged: it says that it has {what}; download it again."
+
+
+@pytest.mark.parametrize("kind", [9, 15, 24, 26, 28, 1_024, 2**32 - 1])
+def test_weights_of_a_type_that_none_have_are_damage(tiny: Path, kind: int) -> None:
+    """A whole number is as long as a float, so that the engine would notice only when it computes."""
+    whole, name = tiny.read_bytes(), b"output_norm.weight"
+    at = whole.index(name) + len(name) + 4 + 8  # behind the name: one dimension
+    bad = _changed(tiny, whole[:at] + struct.pack("<I", kind) + whole[at + 4 :])
+    assert _refusal(bad) == (
+        f"{bad} is damaged: a tensor named 'output_norm.weight' has the type {kind}, which no weights have;"
+        " download it again."
+    )
+
+
 @pytest.mark.parametrize("bytes_kept", [1, 3])
 def test_a_few_bytes_are_no_gguf_file(tiny: Path, bytes_kept: int) -> None:
     """Also when they are the right ones."""

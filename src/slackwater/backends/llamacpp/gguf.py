@@ -41,6 +41,10 @@ _WINDOW_PERIODS: Final[Mapping[str, int]] = {
 of so many keeps everything. Of other architectures everything is kept, whatever their files say about a window."""
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _PARTS_MAX: Final = 1_000
+_LAYERS_MAX: Final = 512
+"""The engine ends itself at a model with more, or with none."""
+_CONTEXT_MAX: Final = 2**31 - 1
+"""Likewise: it counts tokens in 32 bits with a sign."""
 _FLOAT16_BYTES: Final = 2
 _FLOAT32_BYTES: Final = 4
 
@@ -90,6 +94,7 @@ def read_gguf(path: Path) -> GGUF:
     others = [(part, read_header(part)) for part in _other_parts(path, header)]
     architecture = header.text("general.architecture")
     layers = header.number(f"{architecture}.block_count")
+    _refuse_absurd(path, layers, header.number(f"{architecture}.context_length"))
     window_tokens, windowed = _windows(header, architecture, layers)
     return GGUF(
         path=path,
@@ -132,6 +137,12 @@ def _refuse_other_kinds(path: Path, header: Header) -> None:
         raise GGUFError(f"{path} is an embedding model ({architecture}); it generates no text.")
     if header.tensors == 0 and header.number("split.count") == 0:
         raise GGUFError(f"{path} has a vocabulary only, no weights.")
+
+
+def _refuse_absurd(path: Path, layers: int, context_length: int) -> None:
+    for what, count, most in (("layers", layers, _LAYERS_MAX), ("tokens of context", context_length, _CONTEXT_MAX)):
+        if count > most:
+            raise GGUFError(f"{path} is damaged: it says that it has {count:,} {what}; download it again.")
 
 
 def _other_parts(path: Path, header: Header) -> list[Path]:

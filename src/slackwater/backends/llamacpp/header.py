@@ -52,6 +52,12 @@ _BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
 }  # fmt: skip
 """Tensor type: (values in a block, bytes of a block). A type that is not here is left to the engine."""
 
+_TYPES_MAX: Final = 1_024
+"""A hundred years of new types, as they have come so far."""
+_NO_WEIGHTS: Final = frozenset({9, 15, *range(24, 29)})
+"""Types the engine computes with and has no weights in: whole numbers, long floats, blocks of intermediate sums."""
+_WEIGHTS: Final = (".weight", ".bias")
+
 _START_BYTES: Final = 64
 _OTHERS: Final = (
     (re.compile(rb"(?i)\s*<(?:!doctype|html|\?xml|head)"), "a web page", "the download was refused or wants a login"),
@@ -253,6 +259,8 @@ class _Reader:
             for _ in range(dimensions):
                 values *= self._u64()
             kind, offset = self._u32(), self._u64()
+            if kind >= _TYPES_MAX or (kind in _NO_WEIGHTS and name.endswith(_WEIGHTS)):
+                raise self._damaged(f"{_shown(name, 'a tensor')} has the type {kind}, which no weights have")
             block, block_bytes = _BLOCKS.get(kind, (1, 0))
             parameters += values
             end = max(end, offset + values // block * block_bytes)
