@@ -11,7 +11,7 @@ from support.machine import IN_FLIGHT_MAX, Machine, MakeMachine
 from support.waiting import until
 
 REQUESTS = 2_000
-KILLS = 20
+KILLS = 10
 BACK_AT_WORK_SECONDS = 5.0
 FAULTS = "429=0.03,503=0.02,500=0.02"
 

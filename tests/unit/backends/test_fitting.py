@@ -104,13 +104,13 @@ def test_a_cache_and_a_projector_count(tmp_path: Path) -> None:
     projector.write_bytes(bytes(1_000))
     plain = fit(SMALL, DESKTOP, MODEL)
     more = fit(SMALL, DESKTOP, replace(MODEL, cache_mib=512, mmproj=projector))
-    step = (512 - 128) * 16 * 4 * SMALL.embedding_length
+    step = (512 - 96) * 16 * 4 * SMALL.embedding_length
     assert more.memory_bytes == plain.memory_bytes + 512 * 2**20 + 2_000 + step
 
 
 def test_people_wait_for_short_steps_where_nothing_needs_long_ones(tmp_path: Path) -> None:
     """An image's tokens are read in one step, and what layers forget is kept a step before a prompt's end."""
-    assert batch_tokens(SMALL, MODEL) == 128
+    assert batch_tokens(SMALL, MODEL) == 96
     assert batch_tokens(SMALL, replace(MODEL, mmproj=tmp_path / "mmproj.gguf")) == 512
     assert batch_tokens(replace(SMALL, window_tokens=1_024), MODEL) == 512
     assert batch_tokens(replace(SMALL, state_bytes_per_slot=1_000), MODEL) == 512
