@@ -25,7 +25,8 @@ CONTEXT_STEP: Final = 256
 """The engine rounds the context of a slot up to a multiple of this."""
 BATCH_TOKENS: Final = 96
 """Tokens of prompts that are read in one step: between two steps a request can be canceled, and a person's prompt waits
-for the step that is being worked on. Two thirds of it take a third more time for a prompt, five times as much saves none."""
+for the step that is being worked on. Two thirds of it take a third more time for a prompt, five times as much saves
+none."""
 BATCH_TOKENS_WHOLE: Final = 512
 """For images, whose tokens must be in one step, and for models that forget tokens: what they held is remembered at a
 place so far before a prompt's end."""
