@@ -69,14 +69,9 @@ class HTTPClient:
         connect_seconds = min(CONNECT_SECONDS_MAX, timeout_seconds / 2)
         self._pool = Pool(url, connect_seconds=connect_seconds, keepalive=keepalive)
 
-    async def post(
-        self, path: str, body: Mapping[str, Any] | bytes, *, model: str, headers: Mapping[str, str] | None = None
-    ) -> Any:  # noqa: ANN401  # JSON is any value
-        """Post JSON, written or not, and return the decoded answer. Raises what a Backend may raise.
-
-        `model` is the client's name.
-        """
-        return self.accept(await self.exchange("POST", path, body, headers=headers), model=model)
+    async def post(self, path: str, body: Mapping[str, Any], *, model: str) -> Any:  # noqa: ANN401  # JSON is any value
+        """Post JSON and return the decoded answer. Raises what a Backend may raise; `model` is the client's name."""
+        return self.accept(await self.exchange("POST", path, body), model=model)
 
     async def get(self, path: str) -> Any:  # noqa: ANN401
         """Get and decode JSON."""

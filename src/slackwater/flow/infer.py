@@ -15,15 +15,15 @@ from slackwater.domain.events import AttemptEnded, RequestResolved
 from slackwater.domain.ids import REQUEST, IdSource
 from slackwater.domain.limits import ATTEMPTS_MAX
 from slackwater.domain.model import Routes
-from slackwater.domain.pricing import cost_nanousd
 from slackwater.domain.result import ResultLine
 from slackwater.flow.gate import Gate, backoff_seconds
 from slackwater.flow.material import Job, Material
+from slackwater.flow.meter import meter
 from slackwater.flow.plan import MIXED
 from slackwater.flow.resolve import Resolved, resolve
 from slackwater.flow.stored import Entry
 from slackwater.ports import Backend, Call, Clock, Listener
-from slackwater.wire.lines import errored_line, finish_message, succeeded_line, usage_of
+from slackwater.wire.lines import errored_line, finish_message, succeeded_line
 
 DAMAGED = "The stored request was damaged on disk and was not sent. Send it again."
 
@@ -109,15 +109,15 @@ class Infer:
         except WireError as error:
             line = errored_line(request.custom_id, error, self._ids.new(REQUEST))
             return ResultLine(position=turn.entry.position, type="errored", line=line, model=model)
-        usage = usage_of(message)
-        finished = finish_message(message, usage, model=model, service_tier="batch")
+        charge = meter(message, model=model, route=resolved.route, tier="batch")
+        finished = finish_message(message, charge.usage, model=model, service_tier="batch")
         return ResultLine(
             position=turn.entry.position,
             type="succeeded",
             line=succeeded_line(request.custom_id, finished),
             model=model,
-            usage=usage,
-            cost_nanousd=cost_nanousd(usage, resolved.route.price, "batch"),
+            usage=charge.usage,
+            cost_nanousd=charge.cost_nanousd,
         )
 
     async def _attempts(self, turn: Turn, resolved: Resolved, on_answer: Callable[[], None]) -> dict[str, Any]:
