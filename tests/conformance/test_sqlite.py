@@ -291,6 +291,35 @@ async def test_a_batch_that_was_read_is_read_again_only_after_a_write(store: Sto
     assert await store.find("wrkspc_theirs", batch.id) is None
 
 
+async def test_who_asks_for_what_is_being_read_waits_for_that_read(store: Store) -> None:
+    """D4: one look in the file for all who come at once; a failure is theirs and nobody else's; a write ends it."""
+    one, looks, may_end = database(store), 0, threading.Event()
+
+    def look(_connection: Connection) -> int:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            message = "the first look"
+            raise ValueError(message)
+        may_end.wait(10)
+        return looks
+
+    async def ask() -> int:
+        return await one.read(look, memo="number")
+
+    failed = await asyncio.gather(*(ask() for _ in range(20)), return_exceptions=True)
+    assert [str(error) for error in failed] == ["the first look"] * 20
+    impatient = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(ask()) for _ in range(20)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    may_end.set()
+    assert await asyncio.gather(*others) == [2] * 20
+    await one.write(lambda _connection: None)
+    assert await asyncio.gather(*(ask() for _ in range(20))) == [3] * 20
+
+
 async def test_nothing_is_remembered_of_a_read_beside_a_write(store: Store) -> None:
     """D4: the write may be seen by one read and not by another, as long as it runs."""
     batch = await sealed(store, (1,))

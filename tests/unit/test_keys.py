@@ -1,5 +1,6 @@
 """Workspaces and API keys, over the real store on a temporary SQLite file."""
 
+import asyncio
 import re
 import statistics
 import time
@@ -129,6 +130,27 @@ async def test_a_revoked_key_is_refused_at_once_here_and_within_a_second_elsewhe
     assert await elsewhere.authenticate(made.secret) is None
     clock.seconds += 5
     assert (await keys.revoke(made.key.id)).revoked_at == revoked.revoked_at
+
+
+async def test_callers_who_come_together_ask_the_store_once(
+    keys: Keys, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection for each of a hundred programs costs one look-up a second, and one that leaves takes no other along."""
+    made = await keys.bootstrap()
+    assert made.secret is not None
+    asked: list[str] = []
+    find = store.find_key
+
+    async def counted(lookup: str) -> APIKey | None:
+        asked.append(lookup)
+        return await find(lookup)
+
+    monkeypatch.setattr(store, "find_key", counted)
+    callers = [asyncio.create_task(keys.authenticate(made.secret)) for _ in range(100)]
+    await asyncio.sleep(0)
+    callers[0].cancel()
+    assert await asyncio.gather(*callers[1:]) == [made.key] * 99
+    assert len(asked) == 1
 
 
 async def test_a_revocation_during_the_look_up_is_not_outlived_by_the_cache(

@@ -3,6 +3,7 @@
 The store holds an HMAC of each secret under a pepper that lives elsewhere: a copy of the database opens nothing.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -49,6 +50,7 @@ class Keys:
         self._new_id = new_id
         self._pepper = pepper
         self._recent: dict[bytes, tuple[APIKey, float]] = {}
+        self._asking: dict[bytes, asyncio.Task[APIKey | None]] = {}
 
     async def authenticate(self, secret: str) -> APIKey | None:
         """Return the key behind a secret, or None: missing, wrong, revoked and archived look the same (A2)."""
@@ -57,6 +59,13 @@ class Keys:
         known = self._recent.get(place)
         if known is not None and asked_at - known[1] < CACHE_SECONDS:
             return known[0]
+        asking = self._asking.get(place)
+        if asking is None:  # callers who come together ask together
+            asking = self._asking[place] = asyncio.create_task(self._find(secret, place, asked_at))
+            asking.add_done_callback(lambda _: self._asking.pop(place, None))
+        return await asyncio.shield(asking)
+
+    async def _find(self, secret: str, place: bytes, asked_at: float) -> APIKey | None:
         found, digest = await self._store.find_key(self._lookup(secret)), self._digest(secret)
         matches = hmac.compare_digest(digest, found.digest if found is not None else _NOBODY)
         if found is None or not matches:

@@ -71,7 +71,8 @@ class SQLiteDatabase(Database):
         self._closed = False
         self._writes_begun = self._writes_ended = 0
         """Counted by the writer's thread, one after the other."""
-        self._memos: dict[Hashable, tuple[int, object]] = {}
+        self._memos: dict[Hashable, tuple[int, asyncio.Future[object]]] = {}
+        """What was read, or is being read, each with the number of writes begun before."""
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
         self._reader_threads = ThreadPoolExecutor(_READERS, "store-reader")
         self.writer = create_engine("sqlite://", creator=self._connect_writer, poolclass=StaticPool)
@@ -97,20 +98,31 @@ class SQLiteDatabase(Database):
         """Run work over one snapshot in a reader's thread; with `memo` that can be spared.
 
         Every write goes through our one writer, so that its counts say whether anything can have changed. While a write
-        runs nothing is remembered: other reads may see it already.
+        runs nothing is remembered: other reads may see it already. Who asks for what is being read waits for that.
         """
         if memo is None:
             return await self._in(self._reader_threads, self._read, work)
         seen = self._writes_begun
         known = self._memos.get(memo)
         if known is not None and known[0] == seen == self._writes_ended:
-            return cast("T", known[1])
-        found: T = await self._in(self._reader_threads, self._read, work)
+            reading = known[1]
+        else:
+            reading = asyncio.ensure_future(self._in(self._reader_threads, self._read, work))
+            if seen == self._writes_ended:
+                self._remember(memo, seen, reading)
+        return cast("T", reading.result() if reading.done() else await asyncio.shield(reading))
+
+    def _remember(self, memo: Hashable, seen: int, reading: "asyncio.Future[object]") -> None:
+        """Keep what is being read unless it fails."""
         if len(self._memos) >= _MEMOS_MAX:
             self._memos.clear()
-        if seen == self._writes_begun == self._writes_ended:
-            self._memos[memo] = (seen, found)
-        return found
+        entry = self._memos[memo] = (seen, reading)
+
+        def forget_failure(done: "asyncio.Future[object]") -> None:
+            if (done.cancelled() or done.exception() is not None) and self._memos.get(memo) is entry:
+                del self._memos[memo]
+
+        reading.add_done_callback(forget_failure)
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work as one transaction in the writer's thread; its outcome is never unknown here."""
