@@ -27,7 +27,7 @@ def base_url(context: Context) -> str:
     own_host, own_port = http.scope.get("server") or ("localhost", None)
     own_name = f"[{own_host}]" if ":" in own_host else own_host
     named = _HOST.fullmatch(http.headers.get("host", ""))
-    if named is not None and named[1].lower() in _LOOPBACK | {own_name}:
+    if named is not None and ((name := named[1].lower()) in _LOOPBACK or name == own_name):
         return f"{http.scope['scheme']}://{named[0]}"
     if own_port is None:
         return "http://localhost"

@@ -10,7 +10,7 @@ from slackwater.api import cors
 from slackwater.api.address import networks
 from slackwater.api.context import Answer, Context, HTTPRequest
 from slackwater.api.failures import MisdirectedHostError, failure, report, typed
-from slackwater.api.routes import Router, segments
+from slackwater.api.routes import Router
 from slackwater.api.services import Services
 from slackwater.api.table import ENDPOINTS
 from slackwater.domain.errors import MethodNotAllowedError, NotFoundError, OverloadedError
@@ -68,7 +68,7 @@ class App:
             raise MisdirectedHostError
         if (preflight := cors.preflight(context)) is not None:
             return preflight
-        match = self._router.find(segments(scope))
+        match = self._router.match(scope)
         if match is None:
             raise NotFoundError
         context.path = match.path
@@ -115,8 +115,9 @@ class _Reply:
             "request-id": context.request_id,
             "anthropic-organization-id": context.services.organization_id,
             "x-content-type-options": "nosniff",
-            **cors.response_headers(context.http.headers, context.services.cors_origins),
         }
+        if context.services.cors_origins:
+            headers |= cors.response_headers(context.http.headers, context.services.cors_origins)
         if context.services.stand_in is not None and context.path.startswith(_ANSWERED):
             headers["slackwater-stand-in"] = context.services.stand_in
         if context.workspace_id is not None:

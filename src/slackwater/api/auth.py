@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 import structlog
 from starlette.datastructures import Headers
@@ -52,12 +53,15 @@ async def caller(context: Context) -> Caller:
     if named is not None and named != key.workspace_id:
         message = "Your API key does not have access to the workspace in anthropic-workspace-id."
         raise PermissionDeniedError(message)
-    terms = Terms(
-        version=version(headers, strict=context.services.strict_version),
-        betas=betas(headers, strict=context.services.strict_betas),
-        user_profile_id=_profile(headers),
+    services = context.services
+    agreed = terms(
+        tuple(headers.getlist("anthropic-version")),
+        tuple(headers.getlist("anthropic-beta")),
+        headers.get("anthropic-user-profile-id"),
+        strict_version=services.strict_version,
+        strict_betas=services.strict_betas,
     )
-    return Caller(workspace_id=key.workspace_id, key_id=key.id, terms=terms)
+    return Caller(workspace_id=key.workspace_id, key_id=key.id, terms=agreed)
 
 
 async def _key(context: Context) -> APIKey:
@@ -85,9 +89,26 @@ def credential(headers: Headers) -> tuple[str, str]:
     return bearer[1], "Invalid bearer token"
 
 
-def version(headers: Headers, *, strict: bool) -> str:
+@lru_cache(maxsize=256)  # a client sends the same ones with every call
+def terms(
+    versions: tuple[str, ...],
+    betas: tuple[str, ...],
+    user_profile_id: str | None,
+    *,
+    strict_version: bool,
+    strict_betas: bool,
+) -> Terms:
+    """Read the headers that say under which terms a call is made. Raises InvalidRequestError."""
+    return Terms(
+        version=_version(versions, strict=strict_version),
+        betas=_betas(betas, strict=strict_betas),
+        user_profile_id=_profile(user_profile_id),
+    )
+
+
+def _version(lines: tuple[str, ...], *, strict: bool) -> str:
     """Return the API version (contract §1.1). A header sent twice is refused like an unknown value."""
-    given = ", ".join(headers.getlist("anthropic-version")).strip()
+    given = ", ".join(lines).strip()
     if given in VERSIONS:
         return given
     if not strict:
@@ -99,9 +120,9 @@ def version(headers: Headers, *, strict: bool) -> str:
     raise InvalidRequestError(message)
 
 
-def betas(headers: Headers, *, strict: bool) -> tuple[str, ...]:
+def _betas(lines: tuple[str, ...], *, strict: bool) -> tuple[str, ...]:
     """Return the beta values, repeated headers and comma lists alike, each once, in the order given (contract §1.5)."""
-    values = [value.strip() for line in headers.getlist("anthropic-beta") for value in line.split(",")]
+    values = [value.strip() for line in lines for value in line.split(",")]
     given = tuple(dict.fromkeys(value for value in values if value))
     unknown = [value for value in given if value not in BETAS]
     if unknown and strict:
@@ -113,8 +134,7 @@ def betas(headers: Headers, *, strict: bool) -> tuple[str, ...]:
     return given
 
 
-def _profile(headers: Headers) -> str | None:
-    given = headers.get("anthropic-user-profile-id")
+def _profile(given: str | None) -> str | None:
     if given is not None and not _PROFILE_ID.fullmatch(given):
         message = "anthropic-user-profile-id: String should match pattern '^[!-~]{1,256}$'"
         raise InvalidRequestError(message)

@@ -42,9 +42,7 @@ def origin(headers: Headers, allowed: tuple[str, ...]) -> str | None:
 
 
 def response_headers(headers: Headers, allowed: tuple[str, ...]) -> dict[str, str]:
-    """Return what every answer carries for browsers: nothing where no origin is configured."""
-    if not allowed:
-        return {}
+    """Return what every answer carries for browsers where an origin is configured."""
     granted = origin(headers, allowed)
     if granted is None:
         return {"vary": "origin"}

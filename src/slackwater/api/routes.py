@@ -8,6 +8,9 @@ from starlette.types import Scope
 
 from slackwater.api.context import Answer, Context
 
+_KEPT_MAX = 4096
+_KEPT_BYTES_MAX = 256
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
@@ -63,6 +66,8 @@ class Router:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._paths: dict[tuple[str, ...], dict[str, Endpoint]] = {}
         self._rest: set[tuple[str, ...]] = set()
+        self._found: dict[bytes, Match] = {}
+        """What clients ask for again and again, by the path as it was sent."""
         for endpoint in endpoints:
             template = tuple(endpoint.path.split("/")[1:])
             methods = self._paths.setdefault(template, {})
@@ -72,8 +77,21 @@ class Router:
             if endpoint.method == "GET":
                 methods["HEAD"] = endpoint
 
-    def find(self, segments: list[str]) -> Match | None:
-        """Return what a path leads to; None for nothing. Literal segments win over parameters."""
+    def match(self, scope: Scope) -> Match | None:
+        """Return what the path of a request leads to; None for nothing."""
+        raw = scope.get("raw_path") or quote(scope["path"]).encode()
+        known = self._found.get(raw)
+        if known is not None:
+            return known
+        found = self._find(_segments(raw))
+        if found is not None and len(raw) <= _KEPT_BYTES_MAX:
+            if len(self._found) >= _KEPT_MAX:
+                self._found.clear()
+            self._found[raw] = found
+        return found
+
+    def _find(self, segments: list[str]) -> Match | None:
+        """Look through the templates. Literal segments win over parameters."""
         exact = self._paths.get(tuple(segments))
         if exact is not None and not any(map(_is_parameter, segments)):
             return Match(methods=exact, path=_joined(segments), parameters={})
@@ -84,9 +102,8 @@ class Router:
         return None
 
 
-def segments(scope: Scope) -> list[str]:
+def _segments(raw: bytes) -> list[str]:
     """Split the path as it was sent and decode each part; one trailing slash is no part of it."""
-    raw = scope.get("raw_path") or quote(scope["path"]).encode()
     parts = [unquote_to_bytes(part).decode("utf-8", "replace") for part in raw.split(b"/")[1:]]
     return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
 

@@ -6,13 +6,14 @@ Every nullable key is always written. Instants end in `Z` and have six digits.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
 import msgspec
 
 from slackwater.domain.batch import Batch, ProcessingStatus, RequestCounts
 from slackwater.domain.file import File
-from slackwater.domain.result import NO_USAGE, Charge, Usage
+from slackwater.domain.result import Charge, Usage
 
 _ENCODER = msgspec.json.Encoder()
 _NANO = Decimal(10) ** 9
@@ -162,6 +163,7 @@ class ListPage(msgspec.Struct, Generic[T], kw_only=True, frozen=True):
     last_id: str | None
 
 
+@lru_cache(maxsize=4096)
 def instant(moment: datetime) -> str:
     """Write an aware instant as `2026-11-22T09:00:00.123456Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
@@ -190,7 +192,7 @@ def batch_progress(batch: Batch, charges: Sequence[Charge]) -> BatchProgress:
         processing_status=batch.processing_status,
         size=batch.size,
         progress=batch.tally,
-        usage=_usage(sum((charge.usage for charge in charges), NO_USAGE)),
+        usage=_usage(Usage.total(charge.usage for charge in charges)),
         cost_usd=dollars(sum(charge.cost_nanousd for charge in charges)),
         models=tuple(
             ModelProgress(
