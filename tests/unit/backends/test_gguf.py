@@ -107,6 +107,7 @@ def test_counts_that_are_no_counts_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "count", "what"),
     [
+        ("block_count", 0, "0 layers"),
         ("block_count", 513, "513 layers"),
         ("block_count", 65_535, "65,535 layers"),
         ("context_length", 2**31, "2,147,483,648 tokens of context"),

@@ -94,7 +94,7 @@ def read_gguf(path: Path) -> GGUF:
     others = [(part, read_header(part)) for part in _other_parts(path, header)]
     architecture = header.text("general.architecture")
     layers = header.number(f"{architecture}.block_count")
-    _refuse_absurd(path, layers, header.number(f"{architecture}.context_length"))
+    _refuse_absurd(path, header, architecture)
     window_tokens, windowed = _windows(header, architecture, layers)
     return GGUF(
         path=path,
@@ -139,9 +139,12 @@ def _refuse_other_kinds(path: Path, header: Header) -> None:
         raise GGUFError(f"{path} has a vocabulary only, no weights.")
 
 
-def _refuse_absurd(path: Path, layers: int, context_length: int) -> None:
-    for what, count, most in (("layers", layers, _LAYERS_MAX), ("tokens of context", context_length, _CONTEXT_MAX)):
-        if count > most:
+def _refuse_absurd(path: Path, header: Header, architecture: str) -> None:
+    """Refuse counts at which the engine would end itself; one that is missing it says in words."""
+    counts = (("block_count", "layers", 1, _LAYERS_MAX), ("context_length", "tokens of context", 0, _CONTEXT_MAX))
+    for name, what, least, most in counts:
+        count = header.number(f"{architecture}.{name}", least)
+        if not least <= count <= most:
             raise GGUFError(f"{path} is damaged: it says that it has {count:,} {what}; download it again.")
 
 
