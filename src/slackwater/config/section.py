@@ -12,7 +12,11 @@ class Section(BaseModel):
     """A table of the configuration file: frozen, and an unknown key in it is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        hide_input_in_errors=True,
+        defer_build=True,  # each section is built once, inside the one that is read
     )
 
 
