@@ -1,6 +1,8 @@
 """What became of a request, and the records in which results become durable."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 ResultType = Literal["succeeded", "errored", "canceled", "expired"]
@@ -17,18 +19,15 @@ class Usage:
     cache_creation_1h_input_tokens: int = 0
     cache_read_input_tokens: int = 0
 
-    def __add__(self, other: "Usage") -> "Usage":
+    @staticmethod
+    def total(usages: Iterable["Usage"]) -> "Usage":
         """Sum field by field."""
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cache_creation_5m_input_tokens=self.cache_creation_5m_input_tokens + other.cache_creation_5m_input_tokens,
-            cache_creation_1h_input_tokens=self.cache_creation_1h_input_tokens + other.cache_creation_1h_input_tokens,
-            cache_read_input_tokens=self.cache_read_input_tokens + other.cache_read_input_tokens,
-        )
+        columns = zip(*map(_COUNTS, usages), strict=True)
+        return Usage(**dict(zip(Usage.__slots__, map(sum, columns), strict=False)))  # no columns: none used
 
 
 NO_USAGE = Usage()
+_COUNTS: Callable[[Usage], tuple[int, ...]] = attrgetter(*Usage.__slots__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from slackwater.domain.batch import Lease
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.domain.events import BatchEnded
-from slackwater.domain.result import NO_USAGE, Charge, CommitReport, Flush, ResultLine, Segment
+from slackwater.domain.result import Charge, CommitReport, Flush, ResultLine, Segment, Usage
 from slackwater.flow.journal import Journal, adoptable, leftovers
 from slackwater.ports import Blobs, Clock, Listener, WorkStore
 
@@ -328,17 +328,19 @@ def _segments(blob_key: str, parts: Taken) -> list[Segment]:
 
 def charges(lines: Iterable[ResultLine]) -> tuple[Charge, ...]:
     """Sum what succeeded requests used, by model (M1: nothing else is billed)."""
-    by_model: dict[str, Charge] = {}
+    by_model: dict[str, list[ResultLine]] = {}
     for line in lines:
         if line.type == "succeeded":
-            before = by_model.get(line.model, Charge(model=line.model, requests=0, usage=NO_USAGE, cost_nanousd=0))
-            by_model[line.model] = Charge(
-                model=line.model,
-                requests=before.requests + 1,
-                usage=before.usage + line.usage,
-                cost_nanousd=before.cost_nanousd + line.cost_nanousd,
-            )
-    return tuple(by_model.values())
+            by_model.setdefault(line.model, []).append(line)
+    return tuple(
+        Charge(
+            model=model,
+            requests=len(billed),
+            usage=Usage.total(line.usage for line in billed),
+            cost_nanousd=sum(line.cost_nanousd for line in billed),
+        )
+        for model, billed in by_model.items()
+    )
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -166,7 +166,7 @@ def _sum(left: Charge, right: Charge) -> Charge:
     return Charge(
         model=left.model,
         requests=left.requests + right.requests,
-        usage=left.usage + right.usage,
+        usage=Usage.total((left.usage, right.usage)),
         cost_nanousd=left.cost_nanousd + right.cost_nanousd,
     )
 
