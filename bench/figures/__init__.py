@@ -20,12 +20,14 @@ from figures import (
     sdk,
     startup,
     upload,
+    workers,
 )
 
 FIGURES: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "create": create.measure,
     "end-to-end": end_to_end.measure,
     "sdk": sdk.measure,
+    "workers": workers.measure,
     "results": results.measure,
     "retrieve": retrieve.measure,
     "list": listing.measure,
