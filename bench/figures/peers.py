@@ -56,7 +56,9 @@ def _row(context: Context, name: str, peer: Callable[[Context], float], requests
     figure, ours = f"rate beside {name}", context.finished
     try:
         seconds = peer(context)
-    except (MissingError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+    except subprocess.CalledProcessError as error:
+        return not_measured(figure, f"its program ended with status {error.returncode}")
+    except (MissingError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         return not_measured(figure, f"it could not be run: {error}")
     return Row(
         figure=figure,
