@@ -92,8 +92,7 @@ def _running(server: Program, body: bytes) -> Iterator[None]:
     while not server.get(f"{path}/progress")["progress"]["succeeded"]:
         time.sleep(0.05)
     yield
-    left = server.get(f"{path}/progress")["progress"]["processing"]
+    if server.get(f"{path}/progress")["progress"]["processing"] < CONCURRENCY:
+        raise RuntimeError("the large batch was done before the small ones were: the backend was not busy")
     create(server, b"{}", f"{path}/cancel")
     wait_until_ended(server, path.rpartition("/")[2])
-    if left < CONCURRENCY:
-        raise RuntimeError("the large batch was done before the small ones were: the backend was not busy")
