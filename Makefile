@@ -8,7 +8,7 @@
 #   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="-k postgresql")
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check format bench torture model sdks lock clean
+.PHONY: help demo serve test check format bench torture model sdks peers lock clean
 
 BIN := .venv/bin
 export PYTHON
@@ -47,6 +47,7 @@ format:
 bench:
 	@scripts/environment.sh dev
 	@scripts/environment.sh demo
+	@scripts/postgres.sh || true
 	@$(BIN)/python bench/run.py $(BENCH)
 
 torture:
@@ -70,8 +71,13 @@ sdks:
 	@scripts/environment.sh dev
 	@$(BIN)/python scripts/sdks.py
 
+# What the benchmarks compare with, in environments of their own (.peers/).
+peers:
+	@scripts/environment.sh dev
+	@$(BIN)/python scripts/peers.py
+
 lock:
 	@scripts/lock.sh $(LOCK)
 
 clean:
-	rm -rf .venv .sdk .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .sdk .peers .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memory import Peak
-from processes import HEADERS, Program, answered, instant_backend, slackwater
+from processes import API_KEY, HEADERS, Program, answered, instant_backend, slackwater
 from workload import batch_body, params_lines
 
 CONCURRENCY = 64
@@ -24,18 +24,26 @@ class Row:
     """One line of the report."""
 
     figure: str
-    ours: float
-    unit: str
+    ours: float | None
+    """None where it could not be measured; `meaning` says why."""
+    unit: str = ""
     yardstick: float | None = None
     """The same unit; None where there is nothing to compare with."""
     better: Literal["lower", "higher"] = "lower"
     meaning: str
     """What was compared with what."""
+    bar: str | None = None
+    """What the yardstick is called in the plot; None: it is not there."""
 
     @property
     def ratio(self) -> float | None:
         """Ours over the yardstick's."""
-        return self.ours / self.yardstick if self.yardstick else None
+        return self.ours / self.yardstick if self.ours is not None and self.yardstick else None
+
+
+def not_measured(figure: str, why: str) -> Row:
+    """Return the row of what this machine does not allow."""
+    return Row(figure=figure, ours=None, meaning=" ".join(why.split()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +56,18 @@ class Scale:
     sdk_requests: int
     local_requests: int
     """Short ones, to the model in the box."""
+    kept_batches: int
+    """In the store that is listed."""
     repeats: int = 3
     """Of what is short; the median counts."""
 
 
-DEFAULT = Scale(requests=20_000, saturation_requests=2_000, sdk_requests=1_000, local_requests=2_000)
-FULL = Scale(requests=100_000, saturation_requests=10_000, sdk_requests=5_000, local_requests=10_000)
+DEFAULT = Scale(
+    requests=20_000, saturation_requests=2_000, sdk_requests=1_000, local_requests=2_000, kept_batches=5_000
+)
+FULL = Scale(
+    requests=100_000, saturation_requests=10_000, sdk_requests=5_000, local_requests=10_000, kept_batches=100_000
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +186,13 @@ backend = "local"
 """
 
 
-def create(server: Program, body: bytes, path: str = BATCHES) -> Created:
+def create(server: Program, body: bytes, path: str = BATCHES, *, key: str = API_KEY) -> Created:
     """Make a create call, or any other POST that answers with JSON."""
     connection = server.connect()
     with closing(connection):
         started = time.perf_counter()
         connection.putrequest("POST", path)
-        for name, value in {**HEADERS, "content-length": str(len(body))}.items():
+        for name, value in {**HEADERS, "x-api-key": key, "content-length": str(len(body))}.items():
             connection.putheader(name, value)
         connection.endheaders()
         connection.sock.sendall(body)
@@ -189,14 +203,14 @@ def create(server: Program, body: bytes, path: str = BATCHES) -> Created:
 
 
 def wait_until_ended(
-    server: Program, batch_id: str, *, first_seconds: float = 0.0, every_seconds: float = 0.05
+    server: Program, batch_id: str, *, first_seconds: float = 0.0, every_seconds: float = 0.05, key: str = API_KEY
 ) -> dict[str, Any]:
     """Retrieve a batch until it has ended, the first time after `first_seconds`."""
     time.sleep(first_seconds)
     connection = server.connect()
     with closing(connection):
         while True:
-            batch = _retrieved(connection, batch_id)
+            batch = _retrieved(connection, batch_id, key)
             if batch["processing_status"] == "ended":
                 return batch
             time.sleep(every_seconds)
@@ -207,7 +221,7 @@ def warm_up(server: Program) -> None:
     wait_until_ended(server, create(server, batch_body(200)).batch["id"])
 
 
-def _retrieved(connection: http.client.HTTPConnection, batch_id: str) -> dict[str, Any]:
-    connection.request("GET", f"{BATCHES}/{batch_id}", headers=HEADERS)
+def _retrieved(connection: http.client.HTTPConnection, batch_id: str, key: str) -> dict[str, Any]:
+    connection.request("GET", f"{BATCHES}/{batch_id}", headers={**HEADERS, "x-api-key": key})
     batch: dict[str, Any] = answered(connection.getresponse())
     return batch

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
+from borrowed import catches
 from memory import tree
 
 API_KEY = "bench-key-of-the-first-workspace"
@@ -21,6 +23,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 40.0
 ANSWER_SECONDS_MAX = 600.0
+MEASURE_SECONDS_MAX = 1_200.0
 ANSWER = {
     "id": "msg_01BenchBenchBenchBenchBe",
     "type": "message",
@@ -109,7 +112,15 @@ def slackwater(directory: Path, config: str) -> Iterator[Program]:
     (directory / "slackwater.toml").write_text(config, encoding="utf-8")
     port = free_port()
     command = [_slackwater(), "serve", "--config", "slackwater.toml", "--data", "data", "--port", str(port)]
-    with _running("slackwater", [*command, "--host", "127.0.0.1"], directory, port, "/health") as program:
+    with running("slackwater", [*command, "--host", "127.0.0.1"], directory, port, "/health") as program:
+        yield program
+
+
+@contextlib.contextmanager
+def worker(directory: Path) -> Iterator[Program]:
+    """Run a worker on the configuration and the data of a server's directory; it listens nowhere."""
+    command = [_slackwater(), "worker", "--config", "slackwater.toml", "--data", "data"]
+    with _process("slackwater worker", command, directory, lambda process: catches(process.pid, SIGTERM)) as program:
         yield program
 
 
@@ -119,7 +130,7 @@ def yardstick(directory: Path) -> Iterator[Program]:
     directory.mkdir(exist_ok=True)
     port = free_port()
     command = [sys.executable, str(PROGRAMS / "yardstick.py"), str(port), str(directory)]
-    with _running("yardstick", command, directory, port, "/health") as program:
+    with running("yardstick", command, directory, port, "/health") as program:
         yield program
 
 
@@ -129,7 +140,7 @@ def simulator(directory: Path, *options: str) -> Iterator[Program]:
     directory.mkdir(exist_ok=True)
     port = free_port()
     command = [_slackwater(), "simulate", "--port", str(port), *options]
-    with _running("slackwater simulate", command, directory, port, "/stats") as program:
+    with running("slackwater simulate", command, directory, port, "/stats") as program:
         yield program
 
 
@@ -145,16 +156,30 @@ def instant_backend(directory: Path) -> Iterator[Program]:
     port = free_port()
     config = directory / "nginx.conf"
     config.write_text(_NGINX.format(directory=directory, port=port, answer=json.dumps(ANSWER)), encoding="utf-8")
-    with _running("nginx", [nginx, "-c", str(config), "-p", str(directory)], directory, port, "/") as program:
+    with running("nginx", [nginx, "-c", str(config), "-p", str(directory)], directory, port, "/") as program:
         yield program
 
 
-def measured_by(program: str, *arguments: str) -> dict[str, float]:
-    """Run one of the small programs to its end and return what it printed."""
-    command = [sys.executable, str(PROGRAMS / f"{program}.py"), *arguments]
-    done = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, check=True)
-    figures: dict[str, float] = json.loads(done.stdout)
+@contextlib.contextmanager
+def running(name: str, command: list[str], directory: Path, port: int, probe: str) -> Iterator[Program]:
+    """Run a server until the end; it is there when GET `probe` answers 200."""
+    with _process(name, command, directory, lambda _: _answers(port, probe), port) as program:
+        yield program
+
+
+def measured_by(program: str, *arguments: str, python: Path = Path(sys.executable)) -> dict[str, float]:
+    """Run one of the small programs to its end and return what it printed, in its last line where others print too."""
+    command = [str(python), str(PROGRAMS / f"{program}.py"), *arguments]
+    done = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, check=True, timeout=MEASURE_SECONDS_MAX)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def administered(directory: Path, *arguments: str) -> Any:  # noqa: ANN401  # JSON is any value
+    """Run an administrative command beside the server of a directory and return what it printed."""
+    command = [_slackwater(), *arguments, "--data", "data", "--json"]
+    done = subprocess.run(command, cwd=directory, env=_environment(), stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 def free_port() -> int:
@@ -177,7 +202,13 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _running(name: str, command: list[str], directory: Path, port: int, probe: str) -> Iterator[Program]:
+def _process(
+    name: str,
+    command: list[str],
+    directory: Path,
+    ready: Callable[["subprocess.Popen[bytes]"], bool],
+    port: int = 0,
+) -> Iterator[Program]:
     log = directory / "output.log"
     with log.open("ab") as stream:
         started = time.perf_counter()
@@ -185,7 +216,7 @@ def _running(name: str, command: list[str], directory: Path, port: int, probe: s
             command, cwd=directory, env=_environment(), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
         )
     try:
-        while not _answers(port, probe):
+        while not ready(process):
             if process.poll() is not None or time.perf_counter() - started > READY_SECONDS_MAX:
                 message = f"{name} did not start:\n{log.read_text('utf-8')[-2000:]}"
                 raise RuntimeError(message)

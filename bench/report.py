@@ -1,4 +1,4 @@
-"""How the rows are shown: a table on the terminal, and docs/benchmarks.md."""
+"""How the rows are shown: a table on the terminal, and docs/benchmarks.md with its plot."""
 
 import os
 import platform
@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from context import Row
+from plot import bars, svg
 from rich.console import Console
 from rich.table import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PLOT = PAGE.with_suffix(".svg")
 _HEAD = """\
 # Benchmarks
 
@@ -21,6 +23,12 @@ yardstick's; the column beside it says whether more or less is better. Nothing h
 | | |
 |---|---|
 """
+_PLOT = """
+![Requests a second of slackwater, of a bare loop that promises nothing, and of others that do this work]({name})
+
+Only slackwater and ogx take a batch over HTTP and hand its results back; ogx has them in memory until the last one is
+there. The others keep nothing. Where our time goes is in [profile.md](profile.md).
+"""
 _FOOT = """
 To repeat it:
 
@@ -29,7 +37,11 @@ make bench                          # a short run
 make bench BENCH="--full"           # 100,000 requests, about 240 MB
 make bench BENCH="--list"           # the single figures, for --only NAME
 make bench BENCH="--full --write"   # write this page anew
+make profile                        # write profile.md anew
 ```
+
+What others are measured with is installed into `.peers/`, in the versions that `requirements/peers/` names, when it is
+first needed, or by `make peers`. What cannot be installed on a machine has a row that says so.
 
 The backend is nginx with a fixed answer where nginx is installed (`apt-get install nginx-light`), else
 `slackwater simulate` without latency, which is slower than what is measured.
@@ -61,7 +73,11 @@ def show(rows: Sequence[Row], facts: dict[str, str], console: Console) -> None:
 
 def write(rows: Sequence[Row], facts: dict[str, str], arguments: Sequence[str]) -> None:
     """Write the page."""
+    found = bars(rows)
+    if found:
+        PLOT.write_text(svg(found, f"{facts['Date']}, {facts['Processor']}"), encoding="utf-8")
     lines = [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += _PLOT.format(name=PLOT.name).splitlines() if found else []
     lines += ["", "| figure | ours | yardstick | ratio | better | what it means |", "|---|---:|---:|---:|---|---|"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     PAGE.write_text(_HEAD.format(arguments=" ".join(arguments)) + "\n".join(lines) + "\n" + _FOOT, encoding="utf-8")
@@ -71,7 +87,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     compared = row.yardstick is not None
     return (
         row.figure,
-        f"{_number(row.ours)} {row.unit}",
+        f"{_number(row.ours)} {row.unit}" if row.ours is not None else "not measured",
         f"{_number(row.yardstick)} {row.unit}" if row.yardstick is not None else "",
         f"{row.ratio:.2f}" if row.ratio is not None else "",
         ("more" if row.better == "higher" else "less") if compared else "",

@@ -32,6 +32,7 @@ def measure(context: Context) -> list[Row]:
             yardstick=requests / bare_seconds,
             better="higher",
             meaning="the same, the other way round",
+            bar="bare aiohttp loop",
         ),
         Row(
             figure="end to end, processor time for a request",

@@ -19,6 +19,7 @@ def measure(context: Context) -> list[Row]:
             yardstick=asked / loop["seconds"],
             better="higher",
             meaning=f"the loop sends {asked:,} with {CONCURRENCY} in flight to the same backend and keeps nothing",
+            bar="AsyncAnthropic loop",
         ),
         Row(
             figure="processor time for a request beside an AsyncAnthropic loop",

@@ -20,11 +20,12 @@ def start_worker(one: "Machine") -> "subprocess.Popen[bytes]":
     """Start a worker on a machine's configuration and data; it is up: it hears what it is asked to do."""
     command = [str(Path(sys.executable).with_name("slackwater")), "worker", "--config", "slackwater.toml"]
     worker = subprocess.Popen([*command, "--data", "data"], cwd=one.directory, env=clean_environment())
-    until(lambda: worker.poll() is not None or _catches(worker.pid, signal.SIGTERM))
+    until(lambda: worker.poll() is not None or catches(worker.pid, signal.SIGTERM))
     return worker
 
 
-def _catches(process: int, number: signal.Signals) -> bool:
+def catches(process: int, number: signal.Signals) -> bool:
+    """Tell whether a process handles a signal itself, as programs of ours do once they are up."""
     status = Path(f"/proc/{process}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1]
     return bool(int(caught, 16) >> (number - 1) & 1)
