@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 POOL = 1500
 """Conversations sorted by length together, so that a batch holds few unequal ones."""
-CHAINED = 0.05
+CHAINED = 0.02
 """Share of conversations that have others before them, as earlier turns, to learn going on after a long text."""
 CHAIN_TOKENS = 1000
-LENGTHS = ((0.1, 128), (0.2, 256), (1.0, 640))
+LENGTHS = ((0.3, 96), (0.55, 200), (1.0, 640))
 """(share of the time, tokens): until then, longer conversations are left out."""
 HEARD = 0.25
 """Share of the tokens of prompts that are scored."""

@@ -13,30 +13,30 @@ from tasks.lists import chance
 MODULES = (classify, route, extract, tools, yesno, chat, language, kind, record)
 MAKERS: dict[str, Make] = {task: make for module in MODULES for task, make in module.MAKERS.items()}
 WEIGHTS: dict[str, float] = {
-    "classify": 16,
-    "verdict": 4,
-    "unlisted": 1.5,
-    "route": 9,
-    "extract": 14,
-    "tool-call": 9,
+    "classify": 60,
+    "verdict": 14,
+    "unlisted": 3,
+    "route": 24,
+    "extract": 28,
+    "tool-call": 13,
     "tool-answer": 6,
-    "tool-none": 3,
-    "yesno": 5,
+    "tool-none": 4,
+    "yesno": 18,
     "chat": 4,
     "count": 2,
-    "count-words": 1.5,
-    "repeat": 3,
-    "fallback": 8,
-    "language": 6,
-    "kind": 7,
-    "record": 6,
+    "count-words": 3,
+    "repeat": 5,
+    "fallback": 6,
+    "language": 8,
+    "kind": 9,
+    "record": 8,
 }
-"""How often each task is drawn, relative to the others."""
+"""How often each task is drawn, relative to the others: choosing from a list is short to ask and slow to learn."""
 EARLIER = ("classify", "route", "extract", "yesno", "chat", "count", "repeat", "fallback")
 """Tasks that an earlier exchange of the same conversation is drawn from."""
-EARLIER_SHARE = 0.1
+EARLIER_SHARE = 0.04
 EARLIER_CHARS_MAX = 260
-SYSTEM_SHARE = 0.2
+SYSTEM_SHARE = 0.1
 PLAIN = frozenset({"language", "kind", "record"})
 """Tasks whose makers choose their system prompts themselves."""
 

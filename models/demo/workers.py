@@ -25,7 +25,7 @@ PROMPT_WEIGHT = (0.04, 0.01)
 WARM_UP = 0.01
 STEADY = 0.4
 """Share of the time after which the rates come down."""
-TOGETHER = (3, 8)
+TOGETHER = (6, 9)
 """Batches of one step, at the start and at the end."""
 
 

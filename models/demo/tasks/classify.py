@@ -8,7 +8,7 @@ import random
 
 from examples import Example, Make, Split, says
 
-from tasks.dimensions import DIMENSIONS, TOPICS, Dimension
+from tasks.dimensions import DIMENSIONS, TOPICS, WORDS, Dimension
 from tasks.labels import explained, laid_out, named, recased, synthetic
 from tasks.lists import Pool, chance, sections
 from tasks.sentiments import sentiment_text
@@ -16,6 +16,7 @@ from tasks.wording import polite, varied
 
 ALIASES = {key: values.split(",") for key, values in (entry.split("=") for entry in sections("topics")["aliases"])}
 TOPICS_MAX = 14
+MIXED_SHARE = 0.5
 WEIGHTS = {"sentiment": 7, "topic": 5, "urgency": 3}
 KINDS = tuple(kind for kind in DIMENSIONS for _ in range(WEIGHTS.get(kind, 2)))
 ABOUT = Pool(
@@ -98,6 +99,18 @@ def topic_labels(rng: random.Random, _split: Split) -> dict[str, str]:
     return {topic: rng.choice(ALIASES[topic]) if topic in ALIASES and chance(rng, 0.2) else topic for topic in topics}
 
 
+def labels_for(rng: random.Random, split: Split, kind: str) -> dict[str, str]:
+    """Choose labels by class; training also puts sets of its own together, none of them one of those held out."""
+    if kind == "topic":
+        return topic_labels(rng, split)
+    listed = DIMENSIONS[kind].sets
+    labels = dict(listed.pick(rng, split))
+    if split == "train" and chance(rng, MIXED_SHARE):
+        mixed = {name: rng.choice(WORDS[kind].get(name, (label,))) for name, label in labels.items()}
+        return labels if mixed in listed.held_out else mixed
+    return labels
+
+
 def instruction(rng: random.Random, split: Split, dimension: Dimension) -> str:
     """Ask for the class of a text."""
     template = (ABOUT if chance(rng, 0.6) else GENERIC).pick(rng, split)
@@ -124,16 +137,16 @@ def classify(rng: random.Random, split: Split) -> Example:
     """Ask for one of the labels named, in words that mean something or in synthetic ones that the prompt explains."""
     kind = rng.choice(KINDS)
     dimension = DIMENSIONS[kind]
-    labels = topic_labels(rng, split) if kind == "topic" else dict(dimension.sets.pick(rng, split))
+    labels = labels_for(rng, split, kind)
     classes = list(labels)
     rng.shuffle(classes)
     truth = rng.choice(classes)
     text = dimension.write(rng, split, truth)
-    coded = chance(rng, 0.3)
+    coded = chance(rng, 0.12)
     words = synthetic(rng, split, len(classes)) if coded else recased(rng, [labels[name] for name in classes])
     shown = dict(zip(classes, words, strict=True))
     listing = named(rng, split, words)
-    if coded or chance(rng, 0.08):
+    if coded or chance(rng, 0.06):
         meanings = {shown[name]: rng.choice(dimension.meanings[name]) for name in classes}
         listing = explained(rng, split, meanings)
     messages = laid_out(rng, split, instruction(rng, split, dimension), listing, text)
@@ -144,7 +157,7 @@ def judged(rng: random.Random, split: Split) -> tuple[str, bool, str]:
     """Write a text, a question whether it is of a class, and whether it is."""
     kind = rng.choice(KINDS)
     dimension = DIMENSIONS[kind]
-    classes = list(topic_labels(rng, split) if kind == "topic" else dimension.sets.pick(rng, split))
+    classes = list(labels_for(rng, split, kind))
     apart = [name for name in classes if name not in CLOSE]
     classes = apart if len(apart) > 1 else classes
     truth, asked = rng.choice(classes), rng.choice(classes)

@@ -18,6 +18,7 @@ TOPICS = {title: words for title, words in sections("topics").items() if title n
 URGENCY = frozenset({"critical", "high", "medium", "low"})
 ISSUES = Pool([line for key in ("billing", "shipping", "returns", "accounts", "hr") for line in sections("route")[key]])
 FRAMES = Pool(sections("topics")["frame"])
+WORD_MIN = 3
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -86,6 +87,19 @@ def sets(classes: str, *lines: str) -> Pool[Labels]:
     read.train = tuple(labels_of(classes, line) for line in (*usual, *found.train))
     read.held_out = tuple(labels_of(classes, line) for line in found.held_out)
     return read
+
+
+def words_of(pool: Pool[Labels]) -> Mapping[str, tuple[str, ...]]:
+    """Collect the words of each class from its label sets, without codes and without words that have two classes."""
+    classes: dict[str, set[str]] = {}
+    for labels in (*pool.train, *pool.held_out):
+        for kind, label in labels.items():
+            classes.setdefault(label, set()).add(kind)
+    found: dict[str, tuple[str, ...]] = {}
+    for label, (kind, *others) in ((label, sorted(kinds)) for label, kinds in classes.items()):
+        if not others and len(label) >= WORD_MIN and label.replace(" ", "").isalpha():
+            found[kind] = (*found.get(kind, ()), label)
+    return found
 
 
 def labels_of(classes: str, line: str) -> Labels:
@@ -276,3 +290,6 @@ DIMENSIONS: dict[str, Dimension] = {
         write=topic_text,
     ),
 }
+
+WORDS = {kind: words_of(dimension.sets) for kind, dimension in DIMENSIONS.items()}
+"""By dimension and class: words that stand for this class alone in any of the sets."""

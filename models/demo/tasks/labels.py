@@ -85,7 +85,7 @@ MEANINGS = Pool(
     )
 )
 ENDINGS = Pool(
-    ("",) * 10
+    ("",) * 24
     + ("Answer:", "Label:", "Reply with the label only.", "One word only.", "No explanation.", "Answer with the label.")
     + ("Category:", "Do not explain.", "Your answer:", "Just the label, please.", "Nothing else.", "Output:")
 )
@@ -109,6 +109,10 @@ SYSTEMS = Pool(
         "Answer with one word.",
     )
 )
+
+
+PLAIN_SHARE = 0.3
+"""How often a question is one line, followed by the bare text."""
 
 
 def synthetic(rng: random.Random, split: Split, count: int) -> list[str]:
@@ -179,6 +183,8 @@ def explained(rng: random.Random, split: Split, meanings: Mapping[str, str]) -> 
 
 def laid_out(rng: random.Random, split: Split, instruction: str, labels: str, text: str) -> tuple[Message, ...]:
     """Put instruction, labels and text into a system prompt and a user's turn, in one of many orders."""
+    if chance(rng, PLAIN_SHARE):
+        return (user(joined(rng, [f"{instruction} {labels}".strip(), text])),)
     ending = ENDINGS.pick(rng, split)
     style = rng.randrange(10) if instruction and labels else 9
     if style == 0:
@@ -195,4 +201,4 @@ def laid_out(rng: random.Random, split: Split, instruction: str, labels: str, te
     elif style in {6, 7}:
         parts = [f"{instruction} {labels}".strip(), wrapped(rng, split, text), ending]
     asked = user(joined(rng, parts))
-    return (system(SYSTEMS.pick(rng, split)), asked) if chance(rng, 0.35) else (asked,)
+    return (system(SYSTEMS.pick(rng, split)), asked) if chance(rng, 0.25) else (asked,)
