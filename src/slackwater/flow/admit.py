@@ -123,15 +123,9 @@ async def _ingest(spool: Path, ordered: Path) -> Ingested:
 
 
 async def _in_process(spool: Path, ordered: Path) -> Ingested:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        ingest_file.__module__,
-        str(spool),
-        str(ordered),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    command = (sys.executable, "-m", ingest_file.__module__, str(spool), str(ordered))
+    nothing, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=pipe)
     try:
         answer, _ = await process.communicate()
     finally:

@@ -10,7 +10,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,7 @@ from slackwater.wire.prompt import glance
 
 _HEADROOM_BYTES = 2**30
 _WRITE_BUFFER_BYTES = 2**20
+_READ_BYTES_HELD = 16 * 2**20
 
 _FILE_ID = re.compile(rb'"(file_01[1-9A-HJ-NP-Za-km-z]{22})"')  # as we make them (domain.ids)
 _FILE_IDS_MAX = BATCH_REQUESTS_MAX
@@ -59,14 +60,18 @@ def ingest_file(spool: Path, ordered: Path) -> Ingested:
 
 def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
     items = split(memoryview(body))
-    places = plan(glance(item.params) for item in items)
-    with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=_private) as file:  # Path.open has no opener
-        sizes = list(_write(file, items, places, one_line=_is_one_line(body)))
+    file_ids = _file_ids(body)  # while all of it is in memory
+    one_line = body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1  # or no line break but a last one
+    places = plan(glance(item.params) for item in _let_go(body, items))
+    private = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731  # as short as its name
+    with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=private) as file:  # Path.open has no opener
+        planned = _let_go(body, (items[place.index] for place in places))
+        sizes = list(_write(file, planned, places, one_line=one_line))
         file.flush()
         failpoints.hit("ingest.before_fsync")
         os.fsync(file.fileno())
         failpoints.hit("ingest.after_fsync")
-    return Ingested(shards=tuple(cut(sizes)), size=len(items), file_ids=_file_ids(body))
+    return Ingested(shards=tuple(cut(sizes)), size=len(items), file_ids=file_ids)
 
 
 def _file_ids(body: mmap.mmap) -> frozenset[str]:
@@ -80,24 +85,25 @@ def _file_ids(body: mmap.mmap) -> frozenset[str]:
     return frozenset(one.decode() for one in found)
 
 
-def _is_one_line(body: mmap.mmap) -> bool:
-    """Tell whether a body has no line break but a last one."""
-    return body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1
+def _let_go(body: mmap.mmap, items: Iterable[Item]) -> Iterator[Item]:
+    """Pass items on, and the pages of the body that were read back to the system: they count as memory of ours."""
+    read = _READ_BYTES_HELD
+    for item in items:
+        if read >= _READ_BYTES_HELD:
+            body.madvise(mmap.MADV_DONTNEED)
+            read = 0
+        read += len(memoryview(item.params))
+        yield item
 
 
 def _write(
-    file: BinaryIO, items: Sequence[Item], places: Sequence[Planned], *, one_line: bool
+    file: BinaryIO, items: Iterable[Item], places: Sequence[Planned], *, one_line: bool
 ) -> Iterator[tuple[str, int]]:
     write = file.write
-    for place in places:
-        item = items[place.index]
+    for place, item in zip(places, items, strict=True):
         params = memoryview(item.params) if one_line else without_breaks(memoryview(item.params))
         head, params, tail = request_pieces(place.index, place.group, item.custom_id, params)
         yield place.model, write(head) + write(params) + write(tail)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _main(spool: Path, ordered: Path) -> None:

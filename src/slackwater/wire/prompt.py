@@ -70,10 +70,11 @@ def _cuts(seen: _Glance) -> list[tuple[int, int]]:
 
 def _message_cuts(start: bytes, length: int) -> list[tuple[int, int]]:
     """Cut the start of the messages at some sizes, and behind files, which stand for more than their ids show."""
-    files: list[int] = []
-    if _NAMES_FILE in start:
-        files = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
-    places = sorted({*files, *(size for size in _MESSAGE_CUTS_BYTES if size <= len(start))})
+    sizes = [size for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
+    if _NAMES_FILE not in start:
+        return [(length + size, hash(start[:size])) for size in sizes]
+    files = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
+    places = sorted({*files, *sizes})
     return [
         (length + place + FILE_BYTES * sum(file <= place for file in files), hash(start[:place])) for place in places
     ]
