@@ -5,16 +5,17 @@
 #   make test     everything CI runs, but the check                                (PYTEST="-k admit -x")
 #   make check    format, lint, types, import layers, spelling
 #   make bench    how fast it is on this machine                                   (BENCH="--help")
+#   make profile  where its time goes, into docs/profile.md
 #   make torture  the long form of the tests that kill, cut and fill things        (PYTEST="-k postgresql")
 
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test check format bench torture model sdks peers lock clean
+.PHONY: help demo serve test check format bench profile torture model sdks peers lock clean
 
 BIN := .venv/bin
 export PYTHON
 
 help:
-	@sed -n '3,10s/^# \{0,1\}//p' Makefile
+	@sed -n '3,11s/^# \{0,1\}//p' Makefile
 
 demo:
 	@scripts/environment.sh demo
@@ -49,6 +50,10 @@ bench:
 	@scripts/environment.sh demo
 	@scripts/postgres.sh || true
 	@$(BIN)/python bench/run.py $(BENCH)
+
+profile:
+	@scripts/environment.sh dev
+	@$(BIN)/python bench/spent.py $(PROFILE)
 
 torture:
 	@scripts/environment.sh dev

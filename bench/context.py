@@ -43,7 +43,7 @@ class Row:
 
 def not_measured(figure: str, why: str) -> Row:
     """Return the row of what this machine does not allow."""
-    return Row(figure=figure, ours=None, meaning=" ".join(why.split()))
+    return Row(figure=figure, ours=None, meaning=" ".join(why.replace("|", "/").split()))
 
 
 @dataclass(frozen=True, kw_only=True)

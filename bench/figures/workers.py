@@ -79,8 +79,8 @@ def _note(cores: int) -> str:
     if cores >= CORES_MIN:
         return f"on {cores} cores"
     return (
-        f"this machine has {cores} cores, which one worker, the server, PostgreSQL and the backend fill already:"
-        " what a second worker adds cannot be seen here"
+        f"this machine has {cores} cores, which one worker, the server, PostgreSQL and the backend share already: what"
+        f" a second worker adds cannot be seen on fewer than {CORES_MIN}"
     )
 
 
