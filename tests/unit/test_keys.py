@@ -135,7 +135,7 @@ async def test_a_revoked_key_is_refused_at_once_here_and_within_a_second_elsewhe
 async def test_callers_who_come_together_ask_the_store_once(
     keys: Keys, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection for each of a hundred programs costs one look-up a second, and one that leaves takes no other along."""
+    """A connection for each of a hundred programs costs one look-up a second; one that leaves takes none along."""
     made = await keys.bootstrap()
     assert made.secret is not None
     asked: list[str] = []
