@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
 from simulation.machine import Server
@@ -39,6 +39,13 @@ class Order:
     """How many of it there must be: a body sent again without a marker is another batch."""
     unsure: int = 0
     """How many there may be beyond that: when such a call has to be repeated, nobody can tell what it repeats."""
+    calls: list[Server] = field(default_factory=list)
+    """Where creates of it may be under way."""
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether a create of it, given up by its client or not, may still be sealed."""
+        return any(server.alive for server in self.calls)
 
 
 class Client:
@@ -107,6 +114,12 @@ class Client:
         retried = False
 
         async def admit(server: Server) -> Batch:
+            try:
+                return await sealed(server)
+            finally:
+                order.calls.remove(server)
+
+        async def sealed(server: Server) -> Batch:
             self._spooled += 1
             arrived_at, repeats = server.clock.now(), retried
             if self._chance.random() < SLOW_BODIES:
@@ -127,6 +140,7 @@ class Client:
         first, began = await self._server(), self._world.now
         server = first
         while True:
+            order.calls.append(server)
             try:
                 batch = await self._ask(server, admit)
             except (ConnectionResetError, StoreUnavailableError, OSError):
@@ -157,7 +171,7 @@ class Client:
                 cancel_in = None
                 await self._cancel(batch)
             await self._pass(chance.uniform(0.2, 1.5))
-            await self._meddle(batch)
+            await self._meddle(order, batch)
             if batch.id in self._world.rules.gone:
                 return
             before, seen = seen, await self._known(batch.id)
@@ -166,7 +180,7 @@ class Client:
                 self._breach("S6 D4", f"{batch.id} went back to {seen.processing_status}")
         await self._take_results(order, seen)
 
-    async def _meddle(self, batch: Batch) -> None:
+    async def _meddle(self, order: Order, batch: Batch) -> None:
         """Do what must not work."""
         match self._chance.randint(0, 11):
             case 0:
@@ -179,7 +193,7 @@ class Client:
                     self._breach("D4", f"{batch.id} is not in the list")
             case 2:
                 await self._results_early(batch)
-            case 3:
+            case 3 if not order.may_come_again:
                 await self._delete_early(batch)
             case 4:
                 await self._refused("W1", batch, lambda server: server.batches.cancel(self._foreign, batch.id))
@@ -269,7 +283,7 @@ class Client:
             self._breach("S2", f"{batch.id} counts {batch.counts}, its lines are {kinds}")
         if self._chance.random() < 0.3:
             await self._cancel_late(batch)
-        if self._chance.random() < 0.3:
+        if self._chance.random() < 0.3 and not order.may_come_again:
             await self._delete(batch)
 
     async def _cancel_late(self, batch: Batch) -> None:
