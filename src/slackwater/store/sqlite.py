@@ -100,16 +100,15 @@ class SQLiteDatabase(Database):
         Every write goes through our one writer, so that its counts say whether anything can have changed. While a write
         runs nothing is remembered: other reads may see it already. Who asks for what is being read waits for that.
         """
-        if memo is None:
-            return await self._in(self._reader_threads, self._read, work)
         seen = self._writes_begun
+        if memo is None or seen != self._writes_ended:
+            return await self._in(self._reader_threads, self._read, work)
         known = self._memos.get(memo)
-        if known is not None and known[0] == seen == self._writes_ended:
+        if known is not None and known[0] == seen:
             reading = known[1]
         else:
             reading = asyncio.ensure_future(self._in(self._reader_threads, self._read, work))
-            if seen == self._writes_ended:
-                self._remember(memo, seen, reading)
+            self._remember(memo, seen, reading)
         return cast("T", reading.result() if reading.done() else await asyncio.shield(reading))
 
     def _remember(self, memo: Hashable, seen: int, reading: "asyncio.Future[object]") -> None:
