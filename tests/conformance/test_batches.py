@@ -148,6 +148,40 @@ async def test_a_create_that_its_own_repetition_overtook_is_one_batch(store: Sto
     assert not other.duplicate
 
 
+@pytest.mark.parametrize("mark", [{"retried": True}, {}])
+async def test_a_call_that_comes_when_the_batch_of_its_repetition_was_deleted_makes_no_other(
+    store: Store, mark: dict[str, object]
+) -> None:
+    """D3: nobody waits for that one any more, so the error is not seen; a call of later is new."""
+    ahead = await ended(store, digest=b"same", retried=True, created_at=NOW + SECOND)
+    await store.delete(MINE, ahead.id)
+    late = admission(digest=b"same", arrived_at=NOW, created_at=NOW + 2 * SECOND, **mark)
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError, match=f"made {ahead.id}, which has been deleted"):
+            await store.seal(late)
+    call = admission(digest=b"same", arrived_at=NOW + 3 * SECOND, created_at=NOW + 4 * SECOND, **mark)
+    assert not (await store.seal(call)).duplicate
+
+
+async def test_a_seal_whose_answer_was_lost_does_not_bring_a_deleted_batch_back(store: Store) -> None:
+    """P2, D3: it is repeated with the same id, when its batch has come and gone."""
+    batch = await ended(store, digest=b"same")
+    await store.delete(MINE, batch.id)
+    admitted = admission(digest=b"same", batch_id=batch.id)
+    with pytest.raises(InvalidRequestError, match="deleted"):
+        await store.seal(admitted)
+    assert await store.find(MINE, admitted.batch.id) is None
+
+
+async def test_an_idempotency_key_outlives_its_batch(store: Store) -> None:
+    """D3: for 24 hours it makes no second batch, deleted or not."""
+    first = await ended(store, digest=b"same", idempotency_key="k")
+    await store.delete(MINE, first.id)
+    with pytest.raises(InvalidRequestError, match=f"made {first.id}, which has been deleted"):
+        await store.seal(admission(digest=b"same", idempotency_key="k", created_at=NOW + DAY - SECOND))
+    assert not (await store.seal(admission(digest=b"same", idempotency_key="k", created_at=NOW + DAY))).duplicate
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -35,6 +35,12 @@ VALUES ('msgbatch_1', 'wrkspc_mine', 'apikey_1', '2026-10-21', '[]', 1, 'in_prog
 """
 """A batch as version 1 wrote it."""
 
+OLD_CREATE = """
+INSERT INTO creates (batch_id, workspace_id, key_id, digest, idempotency_key, created_at)
+VALUES (:batch_id, 'wrkspc_mine', 'apikey_1', :digest, :key, 1)
+"""
+"""What versions 1 and 2 remembered of a create."""
+
 
 def partial_indices(connection: Connection) -> set[str]:
     """Name the indices that cover part of a table; the comparison below does not look at that."""
@@ -93,21 +99,48 @@ async def test_ids_sort_by_bytes(fresh_url: str) -> None:
     await store.close()
 
 
-async def test_a_database_of_the_first_version_is_brought_up_to_date(
-    fresh_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """U2: what it held is there afterwards and works with what is new; nobody has to do anything."""
+async def opened_as(version: str, url: str) -> Store:
+    """Open a database of an earlier version, as it was made then."""
 
-    def first(connection: Connection) -> None:
+    def migrate(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", "slackwater.store:migrations")
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for place in ("sqlite", "postgres"):
-            patch.setattr(f"slackwater.store.{place}.migrate", first)
-        old = await Store.open(fresh_url, clock=SystemClock())
+            patch.setattr(f"slackwater.store.{place}.migrate", migrate)
+        return await Store.open(url, clock=SystemClock())
+
+
+async def test_creates_of_the_second_version_are_known_and_stand_alone(fresh_url: str) -> None:
+    """U2, D3: keys and marks go on; what a mark was written into is the client's alone from then on."""
+    old = await opened_as("0002", fresh_url)
+    keys = {"msgbatch_1": "k", "msgbatch_2": "\nmsgbatch_2", "msgbatch_3": "\nmsgbatch_9", "msgbatch_4": None}
+
+    def fill(connection: Connection) -> None:
+        for batch_id, key in keys.items():
+            connection.execute(text(OLD_BATCH.replace("msgbatch_1", batch_id)))
+            connection.execute(text(OLD_CREATE), {"batch_id": batch_id, "key": key, "digest": b"d"})
+
+    await old.database.write(fill)
+    await old.close()
+    store = await Store.open(fresh_url, clock=SystemClock())
+    query = text("SELECT idempotency_key, overtook FROM creates ORDER BY batch_id")
+    await store.database.write(lambda connection: connection.execute(text("DELETE FROM batches")).close())
+    assert await store.database.read(lambda connection: [tuple(row) for row in connection.execute(query)]) == [
+        ("k", None),
+        (None, ""),
+        (None, None),
+        (None, None),
+    ]
+    await store.close()
+
+
+async def test_a_database_of_the_first_version_is_brought_up_to_date(fresh_url: str) -> None:
+    """U2: what it held is there afterwards and works with what is new; nobody has to do anything."""
+    old = await opened_as("0001", fresh_url)
     assert not await old.database.read(lambda connection: inspect(connection).has_table("files"))
     await old.database.write(lambda connection: connection.execute(text(OLD_BATCH)).close())
     before = await old.page(MINE, limit=10)

@@ -5,7 +5,8 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from simulation.machine import Server
@@ -20,6 +21,8 @@ END_SECONDS = 60.0
 TWICE = 0.08
 CLOCKS_APART = 1.0
 """By less than this the clocks of two machines differ: what is repeated sooner on another cannot be told from new."""
+HEARD = 0.3
+"""Of connections that a client gives up: so many of their ends are heard by the server."""
 SLOW_BODIES = 0.1
 """Of creates: so slow to be taken in that their client may send them again, elsewhere, meanwhile."""
 
@@ -39,13 +42,6 @@ class Order:
     """How many of it there must be: a body sent again without a marker is another batch."""
     unsure: int = 0
     """How many there may be beyond that: when such a call has to be repeated, nobody can tell what it repeats."""
-    calls: list[Server] = field(default_factory=list)
-    """Where creates of it may be under way."""
-
-    @property
-    def may_come_again(self) -> bool:
-        """Whether a create of it, given up by its client or not, may still be sealed."""
-        return any(server.alive for server in self.calls)
 
 
 class Client:
@@ -113,18 +109,12 @@ class Client:
         """
         retried = False
 
-        async def admit(server: Server) -> Batch:
-            try:
-                return await sealed(server)
-            finally:
-                order.calls.remove(server)
-
-        async def sealed(server: Server) -> Batch:
+        async def admit(server: Server, *, repeats: bool) -> Batch:
             self._spooled += 1
-            arrived_at, repeats = server.clock.now(), retried
+            spool = server.machine.directory / "spool" / f"{self._number}-{self._spooled}.json"
+            arrived_at = server.clock.now()
             if self._chance.random() < SLOW_BODIES:
-                await server.clock.sleep(self._chance.uniform(0.2, 2.5))
-            spool = server.machine.directory / "spool" / f"{self._number}.{self._spooled}"
+                await server.clock.sleep(self._chance.choice([2.0, 8.0]) * self._chance.random())
             spool.write_bytes(order.body)
             origin = Origin(
                 workspace_id=order.workspace_id,
@@ -140,9 +130,8 @@ class Client:
         first, began = await self._server(), self._world.now
         server = first
         while True:
-            order.calls.append(server)
             try:
-                batch = await self._ask(server, admit)
+                batch = await self._ask(server, partial(admit, repeats=retried), watched=True)
             except (ConnectionResetError, StoreUnavailableError, OSError):
                 retried = True
                 await self._pass(self._chance.choice([0.0, self._chance.uniform(0.05, 0.8)]))
@@ -171,7 +160,7 @@ class Client:
                 cancel_in = None
                 await self._cancel(batch)
             await self._pass(chance.uniform(0.2, 1.5))
-            await self._meddle(order, batch)
+            await self._meddle(batch)
             if batch.id in self._world.rules.gone:
                 return
             before, seen = seen, await self._known(batch.id)
@@ -180,7 +169,7 @@ class Client:
                 self._breach("S6 D4", f"{batch.id} went back to {seen.processing_status}")
         await self._take_results(order, seen)
 
-    async def _meddle(self, order: Order, batch: Batch) -> None:
+    async def _meddle(self, batch: Batch) -> None:
         """Do what must not work."""
         match self._chance.randint(0, 11):
             case 0:
@@ -193,7 +182,7 @@ class Client:
                     self._breach("D4", f"{batch.id} is not in the list")
             case 2:
                 await self._results_early(batch)
-            case 3 if not order.may_come_again:
+            case 3:
                 await self._delete_early(batch)
             case 4:
                 await self._refused("W1", batch, lambda server: server.batches.cancel(self._foreign, batch.id))
@@ -283,7 +272,7 @@ class Client:
             self._breach("S2", f"{batch.id} counts {batch.counts}, its lines are {kinds}")
         if self._chance.random() < 0.3:
             await self._cancel_late(batch)
-        if self._chance.random() < 0.3 and not order.may_come_again:
+        if self._chance.random() < 0.3:
             await self._delete(batch)
 
     async def _cancel_late(self, batch: Batch) -> None:
@@ -346,10 +335,13 @@ class Client:
                 return self._chance.choice(up)
             await self._pass(0.2)
 
-    async def _ask(self, server: Server, call: Callable[[Server], Awaitable[T]], *, patient: bool = False) -> T:
+    async def _ask(
+        self, server: Server, call: Callable[[Server], Awaitable[T]], *, patient: bool = False, watched: bool = False
+    ) -> T:
         """Call one server. Raises ConnectionResetError when it dies, or when its answer gets lost on the way.
 
-        Unless the client is `patient`, the connection may also end before the server is done.
+        Unless the client is `patient`, the connection may also end before the server is done. A `watched` one's end is
+        heard by the server, which lets the call go then; where the network is down it is not.
         """
         loop, world = asyncio.get_running_loop(), self._world
         reply: asyncio.Future[T] = loop.create_future()
@@ -358,9 +350,14 @@ class Client:
         async def work() -> T:
             return await call(server)
 
+        def give_up() -> None:
+            if not reply.done() and watched and (server.paused or self._chance.random() < HEARD):
+                server.run(lambda: loop.call_soon(task.cancel))
+            _reset(reply)
+
         task = server.start(work())
         if not patient and world.now < world.quiet_at and self._chance.random() < world.lost_replies:
-            loop.call_later(self._chance.uniform(0, 0.1), _reset, reply)
+            loop.call_later(self._chance.uniform(0, 0.1), give_up)
 
         def done(task: asyncio.Task[T]) -> None:
             if not reply.done():

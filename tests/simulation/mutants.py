@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import Connection, bindparam, exists, insert, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, literal, or_, select, tuple_, update
 
 from slackwater import clock
 from slackwater.clock import SystemClock
@@ -18,14 +18,14 @@ from slackwater.domain import lifecycle
 from slackwater.domain.batch import Lease
 from slackwater.domain.errors import APIError, AttemptFailedError, BackendAwayError, StoreUnavailableError
 from slackwater.domain.result import CommitReport, Flush, ResultLine, ResultType
-from slackwater.flow import admit, close, dispatch, holding, infer, journal, record, sweep
 from slackwater.flow import batches as batch_steps
+from slackwater.flow import close, dispatch, holding, infer, journal, record, sweep
 from slackwater.flow.deliver import Delivery
 from slackwater.ports import Sealed
 from slackwater.store import Store, commit, ledger, rows, work
 from slackwater.store import batches as batch_rows
 from slackwater.store import sweep as sweep_rows
-from slackwater.store.schema import EPOCH, OPEN_SHARD, RUNNING, Instant, backlogs, batches, flushes, shards
+from slackwater.store.schema import EPOCH, OPEN_SHARD, RUNNING, Instant, backlogs, batches, creates, flushes, shards
 from slackwater.wire.lines import canceled_line, expired_line
 
 
@@ -374,8 +374,15 @@ def every_equal_body_is_a_repetition(stack: ExitStack) -> None:
 
 
 @mutant
-def a_repetition_does_not_wait_for_the_first(stack: ExitStack) -> None:
-    swap(stack, admit.Admit, "_once", lambda self, spool, origin: self._admit(spool, origin))
+def a_create_is_forgotten_with_its_batch(stack: ExitStack) -> None:
+    real = batch_rows._delete
+
+    def delete_all(connection: Connection, workspace_id: str, batch_id: str) -> Any:
+        found = real(connection, workspace_id, batch_id)
+        connection.execute(delete(creates).where(creates.c.batch_id.not_in(select(batches.c.id))))
+        return found
+
+    swap(stack, batch_rows, "_delete", delete_all)
 
 
 @mutant

@@ -29,6 +29,9 @@ MICROSECOND = timedelta(microseconds=1)
 PRICES = {"sonnet": (3_000, 15_000), "opus": (15_000, 75_000)}
 """Nano-dollars for an input and an output token."""
 
+GONE = -1
+"""As the number of a shard: which one it was cannot be told any more."""
+
 Place = tuple[str, int]
 """Batch and shard."""
 
@@ -142,9 +145,11 @@ class Rules:
     def _place(self, batch_id: str, path: Path) -> None:
         data = path.read_bytes()
         query = "SELECT number, offset, length FROM shards WHERE batch_id = ?"
-        for row in self._rows.execute(query, (batch_id,)).fetchall():
-            for request in decode_requests(data[row["offset"] : row["offset"] + row["length"]]):
-                self._places.setdefault(request.custom_id, []).append((batch_id, row["number"]))
+        shards = self._rows.execute(query, (batch_id,)).fetchall()
+        # One that was canceled before anything was sent may have its results joined, and no shards, at the first look.
+        for number, offset, length in shards or [(GONE, 0, len(data))]:
+            for request in decode_requests(data[offset : offset + length]):
+                self._places.setdefault(request.custom_id, []).append((batch_id, number))
 
     # At the end
 

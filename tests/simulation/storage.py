@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, event
 
+from simulation.loop import PROCESS
 from slackwater.blobs import LocalBlobs
 from slackwater.domain.errors import StoreUnavailableError
 from slackwater.store.database import Work
@@ -58,7 +59,7 @@ class TroubledDatabase(SQLiteDatabase):
     async def read(self, work: Work[T], *, memo: Hashable = None) -> T:
         """Run work when the database is there."""
         await self.trouble.before()
-        return await super().read(work, memo=memo)
+        return await super().read(work, memo=memo and (PROCESS.get(), memo))  # what a process remembers dies with it
 
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work, let a statement of it fail, or let its answer get lost."""

@@ -4,7 +4,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -111,10 +111,14 @@ class FakeAdmit:
     bodies: list[bytes] = field(default_factory=list)
     modes: list[int] = field(default_factory=list)
     error: Exception | None = None
+    first: Callable[[], Awaitable[None]] | None = None
+    """What it does before it takes anything in."""
 
     async def __call__(self, spool: Path, origin: Any) -> Batch:
         self.spools.append(spool)
         self.origins.append(origin)
+        if self.first is not None:
+            await self.first()
         body = spool.read_bytes()
         self.modes.append(spool.stat().st_mode & 0o777)
         spool.unlink()

@@ -7,6 +7,7 @@ from slackwater.api.address import base_url
 from slackwater.api.context import Answer, Context
 from slackwater.api.download import download
 from slackwater.api.events import EventStream, frames
+from slackwater.api.presence import Presence
 from slackwater.api.query import cursor
 from slackwater.api.responses import json
 from slackwater.api.spool import spooled
@@ -21,7 +22,10 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 async def create(context: Context, caller: Caller) -> Answer:
-    """`POST /v1/messages/batches`."""
+    """`POST /v1/messages/batches`.
+
+    A client that leaves before it is answered will call again: nothing is made for a call that it has given up (D3).
+    """
     arrived_at = context.services.clock.now()
     idempotency_key = _idempotency_key(context)
     retried = _retried(context)
@@ -35,7 +39,8 @@ async def create(context: Context, caller: Caller) -> Answer:
             retried=retried,
             arrived_at=arrived_at,
         )
-        batch = await context.services.admit(spool.path, origin)
+        async with Presence(context.http.receive) as presence:
+            batch = await presence.during(context.services.admit(spool.path, origin))
     return json(message_batch(batch, base_url(context)))
 
 

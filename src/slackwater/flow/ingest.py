@@ -25,6 +25,7 @@ from slackwater.flow.split import split
 from slackwater.wire.envelope import Item
 from slackwater.wire.lines import request_pieces, without_breaks
 from slackwater.wire.prompt import glance
+from slackwater.writeback import written_back
 
 _HEADROOM_BYTES = 2**30
 _WRITE_BUFFER_BYTES = 2**20
@@ -62,11 +63,11 @@ def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
     items = split(memoryview(body))
     file_ids = _file_ids(body)  # while all of it is in memory
     one_line = body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1  # or no line break but a last one
-    places = plan(glance(item.params) for item in _let_go(body, items))
+    places = plan(glance(item.params, files=bool(file_ids)) for item in _let_go(body, items))
     private = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731  # as short as its name
     with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=private) as file:  # Path.open has no opener
         planned = _let_go(body, (items[place.index] for place in places))
-        sizes = list(_write(file, planned, places, one_line=one_line))
+        sizes = list(written_back(file.fileno(), _write(file, planned, places, one_line=one_line)))
         file.flush()
         failpoints.hit("ingest.before_fsync")
         os.fsync(file.fileno())

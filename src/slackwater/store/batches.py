@@ -40,11 +40,11 @@ IDEMPOTENCY_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_KEY_WINDOW_SECONDS)
 
 SEGMENT_RANGE = (segments.c.blob_key, segments.c.offset, segments.c.length)
 
-_AHEAD: Final = "\n"
-"""Begins what stands in place of an idempotency key, which has no such character, where a repetition made a batch and
-what it repeats was not sealed. An id follows: of that batch, then of the one that the late call would have made."""
+_NOBODY: Final = ""
+"""As what a create overtook: the call that it repeats was not sealed before it, and has not come since."""
 
 _OTHER_BODY = "Idempotency-Key: this key was used with another request body in the last 24 hours."
+_DELETED = "This call repeats the one that made {}, which has been deleted since."
 
 
 class Batches:
@@ -123,9 +123,9 @@ def find(connection: Connection, workspace_id: str, batch_id: str) -> Batch | No
 def _seal(connection: Connection, admission: Admission) -> Sealed:
     new = admission.batch
     _stand_in_line(connection, admission)
-    known = find(connection, new.workspace_id, new.id)
+    known = _create(connection, creates.c.batch_id == new.id)
     if known is not None:  # the commit that answered nobody had taken effect (P2)
-        return Sealed(batch=known, duplicate=False)
+        return Sealed(batch=_made(known), duplicate=False)
     earlier = _repeated(connection, admission)
     if earlier is not None:
         return Sealed(batch=earlier, duplicate=True)
@@ -141,7 +141,8 @@ def _seal(connection: Connection, admission: Admission) -> Sealed:
             workspace_id=new.workspace_id,
             key_id=admission.key_id,
             digest=admission.digest,
-            idempotency_key=admission.idempotency_key or (_AHEAD + new.id if admission.retried else None),
+            idempotency_key=admission.idempotency_key,
+            overtook=_NOBODY if admission.retried and admission.idempotency_key is None else None,
             created_at=new.created_at,
         )
     )
@@ -178,41 +179,49 @@ def _repeated(connection: Connection, admission: Admission) -> Batch | None:
             return None
         if row.digest != admission.digest:
             raise InvalidRequestError(_OTHER_BODY)
-        return rows.batch(row)
+        return _made(row)
     same_body = and_(
         creates.c.workspace_id == admission.batch.workspace_id,
         creates.c.key_id == admission.key_id,
         creates.c.digest == admission.digest,
     )
+    under_way = creates.c.created_at > (admission.arrived_at or now)
     if not admission.retried:
-        return _overtaken(connection, admission, same_body)
-    row = _create(connection, and_(same_body, creates.c.created_at > now - RETRIED_WINDOW))
-    return None if row is None else rows.batch(row)
+        return _overtaken(connection, admission, and_(same_body, under_way))
+    # One that was deleted before this call came is not what it repeats: nobody deletes what he is still asking for.
+    recent = and_(creates.c.created_at > now - RETRIED_WINDOW, or_(batches.c.id.is_not(None), under_way))
+    row = _create(connection, and_(same_body, recent))
+    return None if row is None else _made(row)
 
 
 def _overtaken(connection: Connection, admission: Admission, same_body: ColumnElement[bool]) -> Batch | None:
     """Return the batch that a repetition of this call made on its way past it; it stands for one call and no other."""
-    if admission.arrived_at is None:
-        return None
-    mine = _AHEAD + admission.batch.id  # where the answer to an earlier commit of this was lost (P2)
-    free = and_(creates.c.idempotency_key == _AHEAD + creates.c.batch_id, creates.c.created_at > admission.arrived_at)
-    row = _create(connection, and_(same_body, or_(creates.c.idempotency_key == mine, free)))
+    mine = admission.batch.id  # where the answer to an earlier commit of this was lost (P2)
+    row = _create(connection, and_(same_body, creates.c.overtook.in_((_NOBODY, mine))))
     if row is None:
         return None
-    connection.execute(update(creates).where(creates.c.batch_id == row.id).values(idempotency_key=mine))
-    return rows.batch(row)
+    connection.execute(update(creates).where(creates.c.batch_id == row.batch_id).values(overtook=mine))
+    return _made(row)
 
 
 def _create(connection: Connection, condition: ColumnElement[bool]) -> AnyRow | None:
-    """Return the latest create that fits, with its batch."""
+    """Return the latest create that fits, with its batch, whose columns are all null when it was deleted."""
     query = (
-        select(*BATCH_COLUMNS, creates.c.digest, creates.c.created_at.label("create_at"))
-        .join(creates, creates.c.batch_id == batches.c.id)
+        select(*BATCH_COLUMNS, creates.c.batch_id, creates.c.digest, creates.c.created_at.label("create_at"))
+        .select_from(creates)
+        .join(batches, creates.c.batch_id == batches.c.id, isouter=True)
         .where(condition)
         .order_by(creates.c.created_at.desc())
         .limit(1)
     )
     return connection.execute(query).first()
+
+
+def _made(row: AnyRow) -> Batch:
+    """Return the batch of a create. Raises InvalidRequestError when it was deleted."""
+    if row.id is None:
+        raise InvalidRequestError(_DELETED.format(row.batch_id), should_retry=False)
+    return rows.batch(row)
 
 
 def _page(

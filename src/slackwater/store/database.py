@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration: what this code reads and writes. Numbers grow; a test compares it with `migrations/`."""
 
 

@@ -144,14 +144,15 @@ batches = Table(
     Index("batches_results_key", "results_key"),
 )
 
-creates = Table(
+creates = Table(  # outlives the batch: a call that comes late must not make what was made, and deleted, already
     "creates",
     metadata,
-    Column("batch_id", _identifier(), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("batch_id", _identifier(), primary_key=True),
     Column("workspace_id", _identifier(), nullable=False),
     Column("key_id", _identifier(), nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("idempotency_key", Text),
+    Column("overtook", _identifier()),  # of a repetition: the id that the call before it would have got, "" until then
     Column("created_at", Instant, nullable=False),
     Index("creates_digest", "workspace_id", "key_id", "digest", "created_at"),
     Index("creates_idempotency_key", "workspace_id", "idempotency_key", unique=True),

@@ -29,6 +29,7 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 _DECODER = msgspec.json.Decoder(Envelope)
 _CUSTOM_ID = re.compile(CUSTOM_ID_PATTERN)
+_CUSTOM_IDS = re.compile(rf"(?:{CUSTOM_ID_PATTERN})*+")  # one after the other
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"`([^`]*)`")
 _BYTE = re.compile(r" \(byte (\d+)\)")
@@ -125,6 +126,8 @@ def _sentence(complaint: str) -> str:
 
 
 def _check_items(items: list[Item]) -> None:
+    if _is_fine(items):
+        return
     full_match = _CUSTOM_ID.fullmatch
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
@@ -138,6 +141,19 @@ def _check_items(items: list[Item]) -> None:
         if memoryview(item.params)[0] != _OPENING_BRACE:
             message = f"requests.{index}.params: {_TYPE_SENTENCES['object']}"
             raise InvalidRequestError(message)
+
+
+def _is_fine(items: list[Item]) -> bool:
+    """Look at all entries together, which is soon done; what is wrong with one is found by a walk."""
+    ids = [item.custom_id for item in items]
+    lengths = [len(custom_id) for custom_id in ids]
+    return (
+        min(lengths) > 0
+        and max(lengths) <= CUSTOM_ID_LENGTH_MAX
+        and len(set(ids)) == len(ids)
+        and _CUSTOM_IDS.fullmatch("".join(ids)) is not None
+        and all(memoryview(item.params)[0] == _OPENING_BRACE for item in items)
+    )
 
 
 def _refuse_custom_id(index: int, custom_id: str) -> NoReturn:

@@ -41,42 +41,46 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
     """
 
 
-def glance(params: msgspec.Raw) -> Prompt | None:
-    """Read a request's prompt as far as planning needs it; None where it cannot be read (its result will say why)."""
+def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
+    """Read a request's prompt as far as planning needs it; None where it cannot be read (its result will say why).
+
+    Without `files` it is known to name none.
+    """
     try:
         seen = _GLANCE.decode(params)
     except (msgspec.MsgspecError, RecursionError):
         return None
     if not 0 < len(seen.model) <= MODEL_LENGTH_MAX:
         return None
-    return Prompt(seen.model, tuple(_cuts(seen)))
-
-
-def _cuts(seen: _Glance) -> list[tuple[int, int]]:
     cuts: list[tuple[int, int]] = []
     length = 0
-    if seen.tools is not _NOTHING or seen.system is not _NOTHING:
-        for part in (seen.tools, seen.system):
+    for part in (seen.tools, seen.system):
+        if part is not _NOTHING:
             view = memoryview(part)
             if len(view) >= CUT_BYTES_MIN:
-                first = _first_block(view)
-                if first is not None:
-                    cuts.append((length + len(first), hash(first)))
-                cuts.append((length + len(view), hash(bytes(view))))
+                cuts += _part_cuts(view, length)
             length += len(view)
-    cuts += _message_cuts(bytes(memoryview(seen.messages)[: _MESSAGE_CUTS_BYTES[-1]]), length)
-    return cuts
+    messages = memoryview(seen.messages)
+    if files or len(messages) >= CUT_BYTES_MIN:
+        cuts += _message_cuts(bytes(messages[: _MESSAGE_CUTS_BYTES[-1]]), length, files=files)
+    return Prompt(seen.model, tuple(cuts))
 
 
-def _message_cuts(start: bytes, length: int) -> list[tuple[int, int]]:
+def _part_cuts(view: memoryview, length: int) -> list[tuple[int, int]]:
+    whole = (length + len(view), hash(bytes(view)))
+    first = _first_block(view)
+    return [whole] if first is None else [(length + len(first), hash(first)), whole]
+
+
+def _message_cuts(start: bytes, length: int, *, files: bool) -> list[tuple[int, int]]:
     """Cut the start of the messages at some sizes, and behind files, which stand for more than their ids show."""
     sizes = [size for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
-    if _NAMES_FILE not in start:
+    if not files or _NAMES_FILE not in start:
         return [(length + size, hash(start[:size])) for size in sizes]
-    files = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
-    places = sorted({*files, *sizes})
+    ends = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
+    places = sorted({*ends, *sizes})
     return [
-        (length + place + FILE_BYTES * sum(file <= place for file in files), hash(start[:place])) for place in places
+        (length + place + FILE_BYTES * sum(file <= place for file in ends), hash(start[:place])) for place in places
     ]
 
 

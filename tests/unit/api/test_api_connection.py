@@ -335,6 +335,28 @@ async def test_a_client_that_ends_its_side_has_left(world: World, part: bytes) -
     assert not await asyncio.to_thread(lambda: list(world.services.spool_dir.iterdir()))
 
 
+async def test_nothing_is_made_for_a_client_that_has_left(world: World) -> None:
+    """D3: it will call again, and what it gave up must not become a batch beside the one of that call."""
+    came, left = asyncio.Event(), asyncio.Event()
+
+    async def take_long() -> None:
+        came.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    world.admit.first = take_long
+    async with world.server() as address:
+        wire = await address.connect()
+        await wire.send(f"{CREATE}{HEAD}content-length: 2\r\n\r\n{{}}".encode())
+        await came.wait()
+        await wire.close()
+        await left.wait()
+    assert not await asyncio.to_thread(lambda: list(world.services.spool_dir.iterdir()))
+    assert world.admit.bodies == []
+
+
 @pytest.mark.parametrize("start", [b"", b"GET /health HTTP/1.1\r\nhost"])
 async def test_a_head_that_does_not_come_is_a_408(world: World, start: bytes) -> None:
     """B2: a silent connection and a slow head."""
