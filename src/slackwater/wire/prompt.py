@@ -62,7 +62,11 @@ def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
             length += len(view)
     messages = memoryview(seen.messages)
     if files or len(messages) >= CUT_BYTES_MIN:
-        cuts += _message_cuts(bytes(messages[: _MESSAGE_CUTS_BYTES[-1]]), length, files=files)
+        start = bytes(messages[: _MESSAGE_CUTS_BYTES[-1]])
+        if files and _NAMES_FILE in start:
+            cuts += _cuts_with_files(start, length)
+        else:
+            cuts += [(length + size, hash(start[:size])) for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
     return Prompt(seen.model, tuple(cuts))
 
 
@@ -72,11 +76,9 @@ def _part_cuts(view: memoryview, length: int) -> list[tuple[int, int]]:
     return [whole] if first is None else [(length + len(first), hash(first)), whole]
 
 
-def _message_cuts(start: bytes, length: int, *, files: bool) -> list[tuple[int, int]]:
-    """Cut the start of the messages at some sizes, and behind files, which stand for more than their ids show."""
+def _cuts_with_files(start: bytes, length: int) -> list[tuple[int, int]]:
+    """Cut also behind files, which stand for more than their ids show."""
     sizes = [size for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
-    if not files or _NAMES_FILE not in start:
-        return [(length + size, hash(start[:size])) for size in sizes]
     ends = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
     places = sorted({*ends, *sizes})
     return [
