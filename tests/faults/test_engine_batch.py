@@ -92,9 +92,9 @@ def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return lines
 
 
-@pytest.fixture
-def server(tmp_path: Path, witness: Path) -> Iterator[RunningServer]:
-    """Start a server with one local model."""
+@pytest.fixture(params=[1, SLOTS])
+def server(request: pytest.FixtureRequest, tmp_path: Path, witness: Path) -> Iterator[RunningServer]:
+    """Start a server with one local model, in one process or in one for each slot."""
     assert witness.exists()
     config = f"""
     [[backends]]
@@ -103,6 +103,7 @@ def server(tmp_path: Path, witness: Path) -> Iterator[RunningServer]:
     model = "{tiny_model(tmp_path / "tiny.gguf")}"
     slots = {SLOTS}
     threads = 1
+    copies = {request.param}
     context_tokens = 512
     [[models]]
     id = "local"
@@ -126,7 +127,7 @@ def test_a_killed_engine_costs_a_batch_the_calls_in_its_slots_and_nothing_else(
     killed = []
     for calls in KILLS:
         until(lambda calls=calls: len(_calls(witness)) >= calls)  # type: ignore[misc]
-        killed.append(until(lambda: _child(server)))
+        killed.append(until(lambda: next(iter(_children(server)), None)))
         os.kill(killed[-1], signal.SIGKILL)
         assert len(_calls(witness)) < REQUESTS, "it died when all was done"
     ended = until(lambda: _ended(server, batch["id"]), deadline_seconds=120)
@@ -138,10 +139,11 @@ def test_a_killed_engine_costs_a_batch_the_calls_in_its_slots_and_nothing_else(
     calls = Counter(_calls(witness))
     assert sorted(calls) == list(range(REQUESTS))
     assert calls.total() - REQUESTS <= SLOTS * len(KILLS)
-    last = until(lambda: _child(server))
-    assert last not in killed
+    living = _children(server)
+    assert living
+    assert living.isdisjoint(killed)
     server.process.kill()
-    until(lambda: not Path(f"/proc/{last}/cmdline").exists() or not Path(f"/proc/{last}/cmdline").read_bytes())
+    until(lambda: not any(_is_there(child) for child in living))
 
 
 def _request(number: int) -> dict[str, Any]:
@@ -156,14 +158,16 @@ def _calls(witness: Path) -> list[int]:
     return [int(line) for line in witness.read_text().splitlines() if re.fullmatch(r"\d+", line)]
 
 
-def _child(server: RunningServer) -> int | None:
-    """Return the process id of the server's engine."""
-    for tasks in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
-        for pid in tasks.read_text().split():
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"witnessed_child.py" in command.read_bytes():
-                return int(pid)
-    return None
+def _children(server: RunningServer) -> set[int]:
+    """Return the process ids of the server's engines."""
+    lists = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    return {int(pid) for children in lists for pid in children.read_text().split() if _is_there(int(pid))}
+
+
+def _is_there(pid: int) -> bool:
+    """Tell whether it is an engine that has not ended."""
+    command = Path(f"/proc/{pid}/cmdline")
+    return command.exists() and b"witnessed_child.py" in command.read_bytes()
 
 
 def _ended(server: RunningServer, batch_id: str) -> dict[str, Any] | None:

@@ -69,6 +69,8 @@ async def local(
     template: str = CHAT_TEMPLATE,
     context_tokens: int = 1024,
     slots: int = 2,
+    copies: int = 1,
+    timeout_seconds: float = 30,
 ) -> AsyncIterator[LlamaCppBackend]:
     """Run a backend over a new model; a child process comes and goes with it."""
     path = tiny_model(
@@ -77,10 +79,15 @@ async def local(
     mmproj = tiny_projector(directory / "mmproj.gguf") if sees else None
     clock = SystemClock()
     engines = LocalEngines(clock=clock)
-    model = LocalModel(name="tiny", path=path, mmproj=mmproj, context_tokens=context_tokens, slots=slots, threads=1)
+    model = LocalModel(
+        name="tiny", path=path, mmproj=mmproj, context_tokens=context_tokens, slots=slots, threads=1, copies=copies
+    )
     numbers = count(1)
     backend = LlamaCppBackend(
-        engine=engines.add(model), new_id=lambda prefix: f"{prefix}_{next(numbers)}", wall=clock.now, timeout_seconds=30
+        engines=engines.add_copies(model),
+        new_id=lambda prefix: f"{prefix}_{next(numbers)}",
+        wall=clock.now,
+        timeout_seconds=timeout_seconds,
     )
     try:
         yield backend

@@ -57,7 +57,7 @@ async def test_a_local_model_is_known_before_it_is_loaded(tmp_path: Path) -> Non
         async with gate.slot(interactive=True):
             assert gate.in_flight == 4
         assert await connections.backends["a"].models() == ["a"]
-        assert not connections.engines["a"].is_idle  # there is no child
+        assert not any(engine.is_idle for engine in connections.engines["a"])  # there is no child
         (route,) = connections.routes.routes
         assert (route.max_input_tokens, route.vision) == (1024, False)
 

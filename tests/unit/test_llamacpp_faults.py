@@ -289,10 +289,9 @@ async def test_a_server_that_was_away_is_asked_again_what_its_template_does(stub
 async def test_an_engine_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call that found out is a failed attempt; the stuck child is ended, and the next call has another one."""
     monkeypatch.setattr(engine_module, "DOUBT_SECONDS", 0.1)
-    async with local(tmp_path) as backend:
-        backend._timeout_seconds = 0.5
+    async with local(tmp_path, timeout_seconds=0.5) as backend:
         await backend.infer(asked(max_tokens=1))
-        process = backend._engine._process
+        process = backend._copies[0].engine._process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(AttemptFailedError):

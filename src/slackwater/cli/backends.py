@@ -1,6 +1,7 @@
 """`slackwater backends`: the configured inference servers, and whether they answer."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from slackwater.cli.options import data_options
 from slackwater.cli.output import on_terminal, write_body, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slackwater.backends.llamacpp import Engine
     from slackwater.config import Settings
     from slackwater.ports import Backend
@@ -67,17 +70,17 @@ async def _test(settings: "Settings", name: str | None) -> list[dict[str, Any]]:
 
     async with open_backends(settings) as opened:
         return [
-            await _ask(one, opened.engines.get(one.name))
+            await _ask(one, opened.engines.get(one.name, ()))
             for one in opened.backends.values()
             if name in (None, one.name)
         ]
 
 
-async def _ask(backend: "Backend", engine: "Engine | None") -> dict[str, Any]:
+async def _ask(backend: "Backend", engines: "Sequence[Engine]") -> dict[str, Any]:
     from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError  # noqa: PLC0415  # see above
 
     try:
-        fitting = None if engine is None else await _loaded(engine)
+        fitting = await _loaded(engines) if engines else None
         async with asyncio.timeout(_PATIENCE_SECONDS):
             models = await backend.models()
     except (AttemptFailedError, BackendAwayError, WireError) as problem:
@@ -87,12 +90,16 @@ async def _ask(backend: "Backend", engine: "Engine | None") -> dict[str, Any]:
     return _row(backend.name, models=models, runs=fitting)
 
 
-async def _loaded(engine: "Engine") -> str:
-    """Load a local model; say how it runs."""
+async def _loaded(engines: "Sequence[Engine]") -> str:
+    """Load a local model, all copies of it; say how it runs."""
+    from slackwater.backends.llamacpp import together  # noqa: PLC0415  # see above
     from slackwater.cli.local_models import fit_text  # noqa: PLC0415  # see above
 
-    async with engine.serving():
-        return "" if engine.fit is None else fit_text(engine.fit)
+    async with AsyncExitStack() as stack:
+        for engine in engines:
+            await stack.enter_async_context(engine.serving())
+        fits = [engine.fit for engine in engines if engine.fit is not None]
+        return fit_text(together(fits)) if fits else ""
 
 
 def _row(

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from slackwater.backends.llamacpp.finding import FoundModel, find_models
-from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, budget_bytes, fit, readable
+from slackwater.backends.llamacpp.fitting import (
+    CannotFitError,
+    Fit,
+    LocalModel,
+    budget_bytes,
+    fit,
+    readable,
+    shared_out,
+    together,
+)
 from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf, read_projector
 from slackwater.backends.llamacpp.machine import Machine, this_machine
 from slackwater.config import LlamaCppBackendSettings, Settings
@@ -90,7 +99,8 @@ def examine(found: FoundModel, machine: Machine, budget: int | None, wanted: Loc
         gguf = read_gguf(found.path)
         if found.mmproj is not None:
             read_projector(found.mmproj)
-        fitting = fit(gguf, machine, wanted, memory_bytes=budget)
+        copies = shared_out(gguf, machine, wanted, memory_bytes=budget)
+        fitting = together([fit(gguf, machine, copy, memory_bytes=budget) for copy in copies])
     except (GGUFError, CannotFitError) as problem:
         return Candidate(found=found, gguf=gguf, fit=None, reason=str(problem))
     return Candidate(found=found, gguf=gguf, fit=fitting, reason=None)
@@ -109,6 +119,7 @@ def configured(settings: Settings) -> list[Candidate]:
                 context_tokens=one.context_tokens,
                 slots=one.slots,
                 threads=one.threads,
+                copies=one.copies,
                 cache_mib=one.cache_mib,
             )
             found = FoundModel(name=one.name, path=one.model, mmproj=one.mmproj, source=str(one.model))

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -42,7 +42,7 @@ class Connections:
 
     backends: Mapping[str, Backend]
     gates: Mapping[str, Gate]
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, tuple[Engine, ...]]
     """The local models among them."""
     routes: Routes
     """As configured; of local models also how much they can read."""
@@ -60,13 +60,13 @@ async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource
         )
         stack.push_async_callback(local.close)  # after the backends that use them
         engines = {
-            one.name: local.add(_local_model(one))
+            one.name: local.add_copies(_local_model(one))
             for one in settings.backends
             if isinstance(one, LlamaCppBackendSettings)
         }
         if engines and (reason := why_not()) is not None:
             _log.error("no local model can run here", error=reason)
-        for engine in engines.values():
+        for engine, *_ in engines.values():
             if engine.refusal is not None:
                 _log.error("a local model cannot be used", backend=engine.name, error=engine.refusal)
         backends: dict[str, Backend] = {}
@@ -103,20 +103,21 @@ def _local_model(one: LlamaCppBackendSettings) -> LocalModel:
         context_tokens=one.context_tokens,
         slots=one.slots,
         threads=one.threads,
+        copies=one.copies,
         cache_mib=one.cache_mib,
     )
 
 
-def _with_limit(route: Route, engines: Mapping[str, Engine]) -> Route:
-    engine = engines.get(route.backend)
-    if engine is None or engine.fit is None or route.max_input_tokens is not None:
+def _with_limit(route: Route, engines: Mapping[str, Sequence[Engine]]) -> Route:
+    fits = [engine.fit for engine in engines.get(route.backend, ())]
+    if not fits or fits[0] is None or route.max_input_tokens is not None:
         return route
-    return replace(route, max_input_tokens=engine.fit.context_tokens)
+    return replace(route, max_input_tokens=fits[0].context_tokens)
 
 
-def _gate(backend: BackendSettings, engines: Mapping[str, Engine], most: int, clock: SystemClock) -> Gate:
+def _gate(backend: BackendSettings, engines: Mapping[str, Sequence[Engine]], most: int, clock: SystemClock) -> Gate:
     if isinstance(backend, LlamaCppBackendSettings):
-        own = engines[backend.name].slots
+        own = sum(engine.slots for engine in engines[backend.name])
         return Gate(backend.name, ceiling=own, adaptive=False, clock=clock, slots=own, reserved=INTERACTIVE_SLOTS)
     slots = backend.slots if isinstance(backend, OpenAIBackendSettings) else None
     limit = slots if backend.max_in_flight is None else backend.max_in_flight
@@ -124,7 +125,9 @@ def _gate(backend: BackendSettings, engines: Mapping[str, Engine], most: int, cl
     return Gate(backend.name, ceiling=ceiling, adaptive=limit is None, clock=clock, slots=slots)
 
 
-def _backend(one: BackendSettings, engines: Mapping[str, Engine], clock: SystemClock, ids: IdSource) -> Backend:
+def _backend(
+    one: BackendSettings, engines: Mapping[str, Sequence[Engine]], clock: SystemClock, ids: IdSource
+) -> Backend:
     match one:
         case AnthropicBackendSettings():
             return AnthropicBackend(
@@ -149,7 +152,7 @@ def _backend(one: BackendSettings, engines: Mapping[str, Engine], clock: SystemC
             )
         case LlamaCppBackendSettings():
             return LlamaCppBackend(
-                engine=engines[one.name], new_id=ids.new, wall=clock.now, timeout_seconds=one.timeout_seconds
+                engines=engines[one.name], new_id=ids.new, wall=clock.now, timeout_seconds=one.timeout_seconds
             )
         case SimulatedBackendSettings():
             return _simulated(one, clock, ids)

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Any
 
-from slackwater.backends.openai.slots import START_BYTES_MAX, Slots
+from slackwater.backends.openai.slots import START_BYTES_MAX, Slots, start_of
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 40
 
@@ -79,3 +79,16 @@ def test_what_is_remembered_of_a_request_has_an_end() -> None:
 def test_a_server_that_others_use_too_chooses_itself() -> None:
     """Its slots are not ours to give."""
     assert _alone(Slots(0), "Hello") is None
+
+
+def test_what_is_offered_is_the_most_alike_of_the_free_slots() -> None:
+    """Of several processes with the same model the one that has read the prompt before is asked."""
+    slots = Slots(3)
+    start = start_of(_body(LONG))
+    assert slots.offer(start, person=False) == (True, 0)
+    with slots.taken(_body(LONG), person=False):
+        assert slots.offer(start, person=False) == (True, 0)
+        with slots.taken(_body("a"), person=False):
+            assert slots.offer(start, person=False) == (False, 0)  # the first slot is people's
+            assert slots.offer(start, person=True) == (True, 0)
+    assert slots.offer(start, person=False) == (True, len(start))

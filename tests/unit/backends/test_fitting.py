@@ -13,6 +13,8 @@ from slackwater.backends.llamacpp.fitting import (
     fit,
     padded,
     readable,
+    shared_out,
+    together,
 )
 from slackwater.backends.llamacpp.gguf import GGUF
 from slackwater.backends.llamacpp.machine import Machine
@@ -137,3 +139,46 @@ def test_a_window_costs_no_more_than_itself_and_a_step() -> None:
 def test_sizes_are_said_in_the_unit_people_use() -> None:
     """Gigabytes from one on, megabytes below."""
     assert [readable(size) for size in (1, 5 * 2**20, 3 * GIB // 2)] == ["1 MiB", "5 MiB", "1.5 GiB"]
+
+
+TINY = replace(SMALL, size_bytes=4 * 2**20, embedding_length=256, kv_bytes_per_token=2_048, vocabulary=4_096)
+
+
+@pytest.mark.parametrize(
+    ("cores", "model", "copies", "slots", "threads"),
+    [
+        (1, MODEL, 1, 4, 1),
+        (2, MODEL, 1, 4, 1),
+        (4, MODEL, 3, 12, 3),
+        (16, MODEL, 4, 16, 4),
+        (4, replace(MODEL, slots=2), 2, 2, 2),
+        (4, replace(MODEL, slots=5), 3, 6, 3),
+        (4, replace(MODEL, threads=1), 1, 4, 1),
+        (4, replace(MODEL, cache_mib=64), 1, 12, 3),
+        (4, replace(MODEL, copies=1), 1, 12, 3),
+        (8, replace(MODEL, copies=2, threads=6, slots=8), 2, 8, 6),
+    ],
+)
+def test_a_tiny_model_runs_in_several_processes(
+    cores: int, model: LocalModel, copies: int, slots: int, threads: int
+) -> None:
+    """A step of it is too short to be shared by threads; what is configured is kept to, no slot is lost by division."""
+    machine = replace(DESKTOP, cores=cores)
+    shares = shared_out(TINY, machine, model)
+    assert len(shares) == copies
+    whole = together([fit(TINY, machine, share) for share in shares])
+    assert (whole.slots, whole.threads) == (slots, threads)
+
+
+def test_a_model_that_can_use_threads_runs_in_one_process_unless_told_otherwise() -> None:
+    """Each copy takes the memory of the weights once more."""
+    assert shared_out(SMALL, DESKTOP, MODEL) == [MODEL]
+    assert len(shared_out(SMALL, DESKTOP, replace(MODEL, copies=3))) == 3
+
+
+def test_copies_that_nobody_asked_for_leave_room_for_other_models() -> None:
+    """Half of the memory, as with slots."""
+    machine = replace(DESKTOP, cores=8)
+    one = fit(TINY, machine, replace(MODEL, threads=1)).memory_bytes
+    assert len(shared_out(TINY, machine, MODEL, memory_bytes=4 * one)) == 2
+    assert shared_out(TINY, machine, MODEL, memory_bytes=one) == [MODEL]

@@ -1,6 +1,10 @@
-"""The engine in the box as a backend: started when a call needs it, and spoken to as any llama.cpp server is."""
+"""The engine in the box as a backend: started when a call needs it, and spoken to as any llama.cpp server is.
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+A small model runs in several processes. Each call goes to the one that has read the most of its prompt before, or else
+to the least busy one.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -9,6 +13,7 @@ from typing import Any
 from slackwater.backends.llamacpp.engine import Engine, Running
 from slackwater.backends.message import NewId
 from slackwater.backends.openai import OpenAIBackend, options_for
+from slackwater.backends.openai.slots import start_of
 from slackwater.domain.errors import AttemptFailedError, WireTimeoutError
 from slackwater.ports import Call
 
@@ -19,30 +24,44 @@ class LlamaCppBackend:
     def __init__(
         self,
         *,
-        engine: Engine,
+        engines: Sequence[Engine],
         new_id: NewId,
         wall: Callable[[], datetime],
         timeout_seconds: float = 600.0,
         pass_urls: bool = False,
     ) -> None:
-        """Take the model's `engine`; `timeout_seconds` bounds how long it may be silent, not how long it may write.
+        """Take the model's `engines`; `timeout_seconds` bounds how long one may be silent, not how long it may write.
 
         Raises ValueError for `pass_urls`: nothing in between would keep the engine from fetching internal addresses.
         """
+        self._name = engines[0].name
         if pass_urls:
-            message = f"{engine.name}: pass_urls is not for a local model, which would fetch from inside your network"
+            message = f"{self._name}: pass_urls is not for a local model, which would fetch from inside your network"
             raise ValueError(message)
-        self._engine = engine
-        self._new_id = new_id
-        self._wall = wall
-        self._timeout_seconds = timeout_seconds
-        self._client: OpenAIBackend | None = None
-        self._generation = -1
+
+        def new_client(running: Running) -> OpenAIBackend:
+            return OpenAIBackend(
+                name=self._name,
+                url=running.url,
+                api_key=running.api_key,
+                new_id=new_id,
+                wall=wall,
+                timeout_seconds=timeout_seconds,
+                options=replace(
+                    options_for("llamacpp"),
+                    control_tokens=running.control_tokens,
+                    slots=running.own_slots,
+                    vision=running.vision,
+                ),
+                patient=True,
+            )
+
+        self._copies = [_Copy(engine, new_client) for engine in engines]
 
     @property
     def name(self) -> str:
         """The configured name."""
-        return self._engine.name
+        return self._name
 
     @property
     def asks_for_counts(self) -> bool:
@@ -55,39 +74,70 @@ class LlamaCppBackend:
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
-        async with self._speaking() as client:
+        async with self._copy_for(call).speaking() as client:
             return await client.infer(call)
 
     async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`; closing the iterator frees the slot."""
-        async with self._speaking() as client, aclosing(client.stream(call)) as events:
+        async with self._copy_for(call).speaking() as client, aclosing(client.stream(call)) as events:
             async for event in events:
                 yield event
 
     async def count_tokens(self, call: Call) -> int | None:
         """Count as the engine will: template, tools and images included."""
-        async with self._speaking() as client:
+        async with self._copy_for(call).speaking() as client:
             return await client.count_tokens(call)
 
     async def models(self) -> list[str]:
         """Return the one model; it is not loaded for a list, but not listed where it cannot be."""
-        return [] if self._engine.refusal is not None else [self.name]
+        return [] if self._copies[0].engine.refusal is not None else [self.name]
 
     async def close(self) -> None:
-        """Let go of connections; the engine is ended by whoever made it."""
-        if self._client is not None:
-            await self._client.close()
+        """Let go of connections; the engines are ended by whoever made them."""
+        for copy in self._copies:
+            await copy.close()
+
+    def _copy_for(self, call: Call) -> "_Copy":
+        if len(self._copies) == 1:
+            return self._copies[0]
+        start, person = start_of(call.params), call.custom_id is None
+        return max(self._copies, key=lambda copy: (copy.engine.is_willing, *copy.offer(start, person=person)))
+
+
+class _Copy:
+    """One process of the model and what is spoken with it."""
+
+    def __init__(self, engine: Engine, new_client: Callable[[Running], OpenAIBackend]) -> None:
+        self.engine = engine
+        self._new_client = new_client
+        self._calls = 0
+        self._client: OpenAIBackend | None = None
+        self._generation = -1
+
+    def offer(self, start: bytes, *, person: bool) -> tuple[bool, int, int]:
+        """Return what speaks for it: a slot is free, so much of the prompt was read before, so few calls are there."""
+        free, alike = (True, 0) if self._client is None else self._client.slots.offer(start, person=person)
+        return free, alike, -self._calls
 
     @asynccontextmanager
-    async def _speaking(self) -> AsyncIterator[OpenAIBackend]:
+    async def speaking(self) -> AsyncIterator[OpenAIBackend]:
         """Have the engine answer; one that stays silent for too long is looked at, and ended when it is stuck."""
-        async with self._engine.serving() as running:
-            try:
-                yield await self._client_of(running)
-            except AttemptFailedError as failed:
-                if isinstance(failed.error, WireTimeoutError):
-                    self._engine.doubt(running)
-                raise
+        self._calls += 1
+        try:
+            async with self.engine.serving() as running:
+                try:
+                    yield await self._client_of(running)
+                except AttemptFailedError as failed:
+                    if isinstance(failed.error, WireTimeoutError):
+                        self.engine.doubt(running)
+                    raise
+        finally:
+            self._calls -= 1
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            await self._client.close()
 
     async def _client_of(self, running: Running) -> OpenAIBackend:
         """Return the client of the engine's present life, which has an address, a key and a memory of its own."""
@@ -98,20 +148,3 @@ class LlamaCppBackend:
         if before is not None:
             await before.close()  # whoever still reads from the ended life's sockets fails now and not a moment later
         return client
-
-    def _new_client(self, running: Running) -> OpenAIBackend:
-        return OpenAIBackend(
-            name=self.name,
-            url=running.url,
-            api_key=running.api_key,
-            new_id=self._new_id,
-            wall=self._wall,
-            timeout_seconds=self._timeout_seconds,
-            options=replace(
-                options_for("llamacpp"),
-                control_tokens=running.control_tokens,
-                slots=running.own_slots,
-                vision=running.vision,
-            ),
-            patient=True,
-        )

@@ -138,6 +138,11 @@ class Engine:
         return self._refusal
 
     @property
+    def is_willing(self) -> bool:
+        """Whether it answers or may be started now, as far as is known."""
+        return self._running is not None or self._clock.monotonic() >= self._not_before
+
+    @property
     def is_idle(self) -> bool:
         """Whether a child runs that nobody uses."""
         return self._process is not None and self._users == 0

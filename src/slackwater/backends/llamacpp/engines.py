@@ -8,8 +8,16 @@ import asyncio
 from typing import Final
 
 from slackwater.backends.llamacpp.engine import Engine
-from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, budget_bytes, fit, readable
-from slackwater.backends.llamacpp.gguf import GGUF
+from slackwater.backends.llamacpp.fitting import (
+    CannotFitError,
+    Fit,
+    LocalModel,
+    budget_bytes,
+    fit,
+    readable,
+    shared_out,
+)
+from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf
 from slackwater.backends.llamacpp.machine import this_machine
 from slackwater.domain.errors import BackendAwayError
 from slackwater.ports import Clock
@@ -42,6 +50,14 @@ class LocalEngines:
         engine = Engine(model, self, self._clock)
         self._engines.append(engine)
         return engine
+
+    def add_copies(self, model: LocalModel) -> tuple[Engine, ...]:
+        """Take a model on, in as many processes as its size is worth."""
+        try:
+            copies = shared_out(read_gguf(model.path), self._machine, model, memory_bytes=self._budget)
+        except (GGUFError, CannotFitError):
+            copies = [model]  # the engine says what is wrong
+        return tuple(self.add(one) for one in copies)
 
     async def close(self) -> None:
         """End every child."""

@@ -3,8 +3,8 @@
 What the configuration says is kept to; what it leaves open is chosen so that the model fits, with room left for others.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,11 @@ SLOTS_MAX: Final = 16
 """More than this gains nothing on the processors that were measured."""
 SLOTS_PER_THREAD: Final = 4
 """Likewise: with one thread, sixteen requests at once come no faster than four."""
+COPIED_BYTES_MAX: Final = 16 * 2**20
+"""A model up to this size computes so little in a step that its threads would wait for each other, and the bookkeeping
+between two steps, which one thread does, takes as long: it runs in several processes of one thread each instead."""
+COPIES_MAX: Final = 4
+"""More of them than the server can keep busy."""
 SLOTS_MIN: Final = 4
 """Below this batches are slow; the context is shortened first, down to `CONTEXT_GOOD`."""
 CONTEXT_MAX: Final = 8_192
@@ -64,7 +69,10 @@ class LocalModel:
     slots: int | None = None
     """Requests of batches that are generated at once, at least 1; None: from the memory, at most 16."""
     threads: int | None = None
-    """None: all cores but one."""
+    """For all copies together; None: all cores but one."""
+    copies: int | None = None
+    """Processes with the whole model in each, which share the slots and threads; None: one for each thread of a model
+    that is too small to use several."""
     cache_mib: int | None = None
     """Memory for prompts that no slot holds any more; None: 0."""
 
@@ -107,6 +115,33 @@ def fit(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes: int | 
         f" {context:,} tokens, and models may use {readable(budget)} here: take a smaller model or quantization,"
         f"{' or fewer slots or a shorter context,' if model.slots or model.context_tokens else ''}"
         " or raise engine.memory_mib."
+    )
+
+
+def shared_out(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes: int | None = None) -> list[LocalModel]:
+    """Return what each copy of a model is to be: its share of slots and threads. Raises as `fit` does."""
+    threads = model.threads or max(1, machine.cores - 1)
+    copies = model.copies
+    if copies is None:
+        small = gguf.size_bytes <= COPIED_BYTES_MAX and model.mmproj is None and not model.cache_mib
+        copies = min(threads, model.slots or threads, COPIES_MAX) if small else 1
+    if copies == 1:
+        return [model]
+    one = replace(model, threads=1 if model.copies is None else max(1, threads // copies))
+    one = one if model.slots is None else replace(one, slots=-(-model.slots // copies))
+    if model.copies is None:  # what nobody asked for leaves room for other models
+        budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
+        copies = max(1, min(copies, budget // 2 // fit(gguf, machine, one, memory_bytes=budget).memory_bytes))
+    return [one] * copies if copies > 1 else [model]
+
+
+def together(fits: Sequence[Fit]) -> Fit:
+    """Return how the copies of a model run, as one."""
+    return replace(
+        fits[0],
+        slots=sum(one.slots for one in fits),
+        threads=sum(one.threads for one in fits),
+        memory_bytes=sum(one.memory_bytes for one in fits),
     )
 
 

@@ -69,6 +69,11 @@ class OpenAIBackend:
         return self._name
 
     @property
+    def slots(self) -> Slots:
+        """Those among which we choose."""
+        return self._slots
+
+    @property
     def asks_for_counts(self) -> bool:
         """True where the server has a tokenizer to ask, or has not said yet who it is."""
         return not self._settled or self._options.tokenize is not None
@@ -126,7 +131,7 @@ class OpenAIBackend:
         body = chat_request(call.params, upstream=call.upstream, options=options)
         body |= _streaming(body, options)
         try:
-            with self._slots.taken(body, person=call.custom_id is None) as slot:
+            with self._slots.taken(call.params, person=call.custom_id is None) as slot:
                 placed = body if slot is None else body | {"id_slot": slot}
                 async with aclosing(self._chunks(call, placed, options, last_way=last_way)) as chunks:
                     async for chunk in chunks:

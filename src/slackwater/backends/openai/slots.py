@@ -30,6 +30,12 @@ class _Slot:
     busy: bool = False
 
 
+def start_of(params: Mapping[str, Any]) -> bytes:
+    """Return how a request's prompt begins."""
+    prompt = (params.get("tools"), params.get("system"), params["messages"])
+    return msgspec.json.encode(prompt)[:START_BYTES_MAX]
+
+
 class Slots:
     """The slots of one server, each with at most one request at a time as long as no more come than there are slots."""
 
@@ -38,13 +44,18 @@ class Slots:
         self._slots = [_Slot(number) for number in range(count)]
         self._uses = self._batch = 0
 
+    def offer(self, start: bytes, *, person: bool) -> tuple[bool, int]:
+        """Tell whether a slot is free for a request that begins like this, and how much of it one has read before."""
+        free = [slot for slot in self._slots if not slot.busy and (person or slot.number)]
+        return bool(free), max((_alike(start, slot.start) for slot in free), default=0)
+
     @contextmanager
-    def taken(self, body: Mapping[str, Any], *, person: bool) -> Iterator[int | None]:
-        """Hold a slot for a chat request; None when all are busy, and the server has to choose."""
+    def taken(self, params: Mapping[str, Any], *, person: bool) -> Iterator[int | None]:
+        """Hold a slot for a request; None when all are busy, and the server has to choose."""
         if all(slot.busy for slot in self._slots):
             yield None
             return
-        start = msgspec.json.encode((body.get("tools"), body["messages"]))[:START_BYTES_MAX]
+        start = start_of(params)
         slot = self._choose(start, person=person)
         self._uses += 1
         slot.start, slot.used, slot.busy = start, self._uses, True

@@ -1,0 +1,68 @@
+"""A model in several processes: which of them a call goes to. The engine is real."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slackwater.backends.llamacpp import why_not
+from slackwater.backends.llamacpp.backend import LlamaCppBackend
+from support.engine import asked, local
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+PREFIX = "Read all of this before you answer, and then answer in one word. " * 8
+
+
+def pids(backend: LlamaCppBackend) -> list[int]:
+    """Return the process ids of the copies that run."""
+    return [copy.engine._process.pid for copy in backend._copies if copy.engine._process is not None]
+
+
+async def test_calls_at_once_go_to_different_processes_and_one_after_the_other_needs_only_one(tmp_path: Path) -> None:
+    """The second process is started when there is something for it to do."""
+    async with local(tmp_path, copies=2, slots=4) as backend:
+        for _ in range(3):
+            await backend.infer(asked())
+            assert len(pids(backend)) == 1
+        await asyncio.gather(*(backend.infer(asked()) for _ in range(4)))
+        assert len(set(pids(backend))) == 2
+
+
+async def test_a_prompt_goes_where_its_beginning_has_been_read(tmp_path: Path) -> None:
+    """In whatever order they come, both beginnings are in the caches from the second time on."""
+
+    async def cached(number: int) -> int:
+        message: dict[str, Any] = await backend.infer(asked(f"{number % 3}. {PREFIX} {number}?", max_tokens=2))
+        return int(message["usage"]["cache_read_input_tokens"])
+
+    async with local(tmp_path, copies=2, slots=4) as backend:
+        assert await asyncio.gather(*(cached(number) for number in range(3))) == [0, 0, 0]
+        for number in (4, 3, 5, 8, 6, 7):
+            assert await cached(number) > 100
+
+
+async def test_while_one_process_is_started_again_the_other_one_answers(tmp_path: Path) -> None:
+    """A killed process costs the calls that were in it; what comes next goes elsewhere until it is back."""
+    async with local(tmp_path, copies=2, slots=2) as backend:
+        await asyncio.gather(*(backend.infer(asked()) for _ in range(2)))
+        first, second = pids(backend)
+        os.kill(first, signal.SIGKILL)
+        while first in pids(backend):  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            assert (await backend.infer(asked()))["stop_reason"] is not None
+        assert second in pids(backend)
+
+
+async def test_a_model_that_cannot_be_read_is_refused_once(tmp_path: Path) -> None:
+    """There is one engine, which says what is wrong."""
+    async with local(tmp_path, copies=2) as backend:
+        assert len(backend._copies) == 2
+    (tmp_path / "tiny.gguf").write_bytes(b"no model")
+    engines = backend._copies[0].engine._neighbors
+    (only,) = engines.add_copies(backend._copies[0].engine.model)  # type: ignore[attr-defined]
+    assert only.refusal is not None
