@@ -1,10 +1,8 @@
 """Installs what the benchmarks compare with: `.peers/NAME`, each in an environment of its own from a lock with hashes.
 
-What cannot be installed here leaves its reason in `.peers/NAME.txt`, and the benchmarks go on without it. A stamp
-beside each keeps the digest of the lock it was made from, so a second run costs nothing.
+What cannot be installed here leaves its reason in `.peers/NAME.txt`, and the benchmarks go on without it.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -12,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from installing import ROOT, is_stale, readable, run, stamp
+
 LOCKS: Final = ROOT / "requirements" / "peers"
 TARGET: Final = ROOT / ".peers"
 _UV: Final = (sys.executable, "-m", "uv")
@@ -23,13 +22,13 @@ def main() -> int:
     TARGET.mkdir(exist_ok=True)
     for lock in sorted(LOCKS.glob("*.lock")):
         reason = TARGET / f"{lock.stem}.txt"
-        if not _stale(TARGET / lock.stem, lock):
+        if not is_stale(TARGET / lock.stem, lock):
             continue
         try:
             _install(lock)
         except (OSError, subprocess.CalledProcessError, LookupError) as error:
-            reason.write_text(_readable(error), encoding="utf-8")
-            print(f"{lock.stem} could not be installed: {_readable(error)}", file=sys.stderr)
+            reason.write_text(readable(error), encoding="utf-8")
+            print(f"{lock.stem} could not be installed: {readable(error)}", file=sys.stderr)
         else:
             reason.unlink(missing_ok=True)
     return 0
@@ -40,10 +39,10 @@ def _install(lock: Path) -> None:
     python = _interpreter(_least(lock))
     print(f"Installing {lock.stem} into {home.relative_to(ROOT)} ...", file=sys.stderr)
     shutil.rmtree(home, ignore_errors=True)
-    _run([*_UV, "venv", "--quiet", "--python", python, str(home)])
+    run([*_UV, "venv", "--quiet", "--python", python, str(home)])
     into = ["--python", str(home / "bin" / "python")]
-    _run([*_UV, "pip", "install", "--quiet", *into, "--require-hashes", "-r", str(lock)])
-    (home / ".stamp").write_text(_digest(lock))
+    run([*_UV, "pip", "install", "--quiet", *into, "--require-hashes", "-r", str(lock)])
+    stamp(home, lock)
 
 
 def _least(lock: Path) -> tuple[int, int]:
@@ -72,26 +71,6 @@ def _said(*command: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return next(iter(done.stdout.splitlines()), "")
-
-
-def _digest(lock: Path) -> str:
-    # The place counts too: an environment points at it with absolute paths.
-    return hashlib.sha256(f"{ROOT}\0{sys.version}\0".encode() + lock.read_bytes()).hexdigest()
-
-
-def _stale(home: Path, lock: Path) -> bool:
-    stamp = home / ".stamp"
-    return not stamp.is_file() or stamp.read_text() != _digest(lock)
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-
-
-def _readable(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        return (error.stderr or error.stdout or str(error)).strip()
-    return str(error)
 
 
 if __name__ == "__main__":

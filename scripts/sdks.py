@@ -1,10 +1,8 @@
 """Installs the official SDKs, unmodified, for the acceptance tests: `.sdk/py-VERSION` and `.sdk/ts-VERSION`.
 
-Each one lives in an environment of its own, from a lock file with hashes in `requirements/sdk/`. A stamp beside each
-keeps the digest of the lock it was made from, so a second run costs nothing.
+Each one lives in an environment of its own, from a lock file with hashes in `requirements/sdk/`.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -13,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from installing import ROOT, is_stale, readable, run, stamp
+
 LOCKS: Final = ROOT / "requirements" / "sdk"
 TARGET: Final = ROOT / ".sdk"
 NODE_MAJOR_MIN: Final = 18
@@ -26,35 +25,35 @@ def main() -> int:
     TARGET.mkdir(exist_ok=True)
     python_locks = sorted(LOCKS.glob("py-*.lock"))
     npm_locks = sorted(LOCKS.glob("ts-*/package-lock.json"))
-    if any(_stale(_npm_home(lock), lock) for lock in npm_locks):
+    if any(is_stale(_npm_home(lock), lock) for lock in npm_locks):
         _need_node()
     with ThreadPoolExecutor(PARALLEL_MAX) as pool:
         work = [pool.submit(_install_python, lock) for lock in python_locks]
         work += [pool.submit(_install_npm, lock) for lock in npm_locks]
     failures = [error for error in (future.exception() for future in work) if error]
     for error in failures:
-        print(_readable(error), file=sys.stderr)
+        print(readable(error), file=sys.stderr)
     return 1 if failures else 0
 
 
 def _install_python(lock: Path) -> None:
     home = TARGET / lock.stem
-    if not _stale(home, lock):
+    if not is_stale(home, lock):
         return
     print(
         f"Installing the Python SDK {lock.stem.removeprefix('py-')} into {home.relative_to(ROOT)} ...", file=sys.stderr
     )
     shutil.rmtree(home, ignore_errors=True)
     # The new environment needs no pip: this one's installs into it, which saves most of the time.
-    _run([sys.executable, "-m", "venv", "--without-pip", str(home)])
+    run([sys.executable, "-m", "venv", "--without-pip", str(home)])
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
-    _run([*pip, "--python", str(home / "bin" / "python"), "install", "--require-hashes", "-r", str(lock)])
-    _stamp(home, lock)
+    run([*pip, "--python", str(home / "bin" / "python"), "install", "--require-hashes", "-r", str(lock)])
+    stamp(home, lock)
 
 
 def _install_npm(lock: Path) -> None:
     home = _npm_home(lock)
-    if not _stale(home, lock):
+    if not is_stale(home, lock):
         return
     print(
         f"Installing the TypeScript SDK {home.name.removeprefix('ts-')} into {home.relative_to(ROOT)} ...",
@@ -64,8 +63,8 @@ def _install_npm(lock: Path) -> None:
     home.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(lock.parent / name, home / name)
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(home)])
-    _stamp(home, lock)
+    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(home)])
+    stamp(home, lock)
 
 
 def _npm_home(lock: Path) -> Path:
@@ -81,31 +80,6 @@ def _need_node() -> None:
     major = re.match(r"v(\d+)", version)
     if not major or int(major[1]) < NODE_MAJOR_MIN:
         sys.exit(f"The acceptance tests need Node.js {NODE_MAJOR_MIN} or newer; this machine has {version or 'none'}.")
-
-
-def _digest(lock: Path) -> str:
-    # The place and the interpreter count too: an environment points at both with absolute paths.
-    place = f"{ROOT}\0{sys.version}\0".encode()
-    return hashlib.sha256(place + lock.read_bytes()).hexdigest()
-
-
-def _stale(home: Path, lock: Path) -> bool:
-    stamp = home / ".stamp"
-    return not stamp.is_file() or stamp.read_text() != _digest(lock)
-
-
-def _stamp(home: Path, lock: Path) -> None:
-    (home / ".stamp").write_text(_digest(lock))
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-
-
-def _readable(error: BaseException) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        return f"{' '.join(error.cmd)} failed:\n{error.stderr or error.stdout}"
-    return repr(error)
 
 
 if __name__ == "__main__":
