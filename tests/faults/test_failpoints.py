@@ -62,11 +62,17 @@ def test_a_fault_at_a_point_of_the_path_loses_nothing_and_doubles_nothing(
 @pytest.mark.parametrize("action", [action for action in ACTIONS if action != "trace"])
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_every_fault_at_every_point_loses_nothing_and_doubles_nothing(
-    ordeal: MakeOrdeal, action: str, number: int, record_property: Callable[[str, object], None]
+    ordeal: MakeOrdeal, database: str, action: str, number: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """F2, F11, F12, D1, D2, D3, D6, S1, S2, X2, X3: all of them; in a later round at a later pass of a life."""
+    """F2, F11, F12, D1, D2, D3, D6, S1, S2, X2, X3: all of them; in a later round at a later pass of a life.
+
+    Only a first start passes the points of migrations and of the first key. One that it survives is the only one, and
+    each round takes another.
+    """
     early = [point for point in POINTS if point.startswith(("store.migrat", "store.create_"))]
     later = [point for point in POINTS if point not in early]
+    if action in {"stop", "delay"} or (action != "kill" and database != "sqlite"):
+        early = [early[number % len(early)]]
     once = ("store.release_worker", "store.forget_creates", "store.archive_workspace", "store.revoke_key")
     passes = [1 if point.startswith(once) else 1 + number % 3 for point in later]
     plans = [f"{point}={action}" for point in early]
