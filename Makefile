@@ -12,6 +12,7 @@
 .PHONY: help demo serve test check format bench profile torture model sdks peers lock clean
 
 BIN := .venv/bin
+SEEDS := 2000
 export PYTHON
 
 help:
@@ -30,7 +31,7 @@ test:
 	@scripts/environment.sh demo
 	@scripts/postgres.sh
 	@$(BIN)/python scripts/sdks.py
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --seeds $(SEEDS) $(PYTEST)
 
 check:
 	@scripts/environment.sh dev

@@ -6,17 +6,14 @@ database is held against D1, D3, D4, D7, S1, S2, S3, S4, S5, S6, S7, X1, X2, X3,
 T3, R1, W1, M1, P1, P2 and L1 at every send and at every look.
 """
 
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from simulation.mutants import MUTANTS
+from support.seeds import simulation
 
-TESTS = Path(__file__).resolve().parents[1]
 SEEDS, AT_ONCE = 2_000, 250
 SEEDS_SHORT = 60
 SEEDS_LONG = 50_000
@@ -24,19 +21,13 @@ MUTANT_SEEDS, PARTS = 600, 4
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the simulation as whoever replays a seed does, in a process whose hashes are the same every time."""
-    paths = os.pathsep.join((str(TESTS.parent / "src"), str(TESTS)))
-    return subprocess.run(
-        [sys.executable, "-m", "simulation", *arguments],
-        env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run the simulation."""
+    command, environment = simulation(*arguments)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_first_seeds_break_no_promise() -> None:
-    """Whatever dies, stops or lies, and in whatever order: a short walk, for every change."""
+    """Whatever dies, stops or lies, and in whatever order: a short walk; `make test` runs many beside the tests."""
     done = simulate("--seeds", f"0:{SEEDS_SHORT}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SEEDS_SHORT} seeds, 0 with a broken promise" in done.stdout

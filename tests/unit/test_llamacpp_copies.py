@@ -10,6 +10,7 @@ import pytest
 
 from slackwater.backends.llamacpp import why_not
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
+from slackwater.backends.llamacpp.process import EngineProcess
 from support.engine import asked, local
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -17,9 +18,9 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 PREFIX = "Read all of this before you answer, and then answer in one word. " * 8
 
 
-def pids(backend: LlamaCppBackend) -> list[int]:
-    """Return the process ids of the copies that run."""
-    return [copy.engine._process.pid for copy in backend._copies if copy.engine._process is not None]
+def processes(backend: LlamaCppBackend) -> list[EngineProcess]:
+    """Return the copies that run."""
+    return [copy.engine._process for copy in backend._copies if copy.engine._process is not None]
 
 
 async def test_calls_at_once_go_to_different_processes_and_one_after_the_other_needs_only_one(tmp_path: Path) -> None:
@@ -27,9 +28,9 @@ async def test_calls_at_once_go_to_different_processes_and_one_after_the_other_n
     async with local(tmp_path, copies=2, slots=4) as backend:
         for _ in range(3):
             await backend.infer(asked())
-            assert len(pids(backend)) == 1
+            assert len(processes(backend)) == 1
         await asyncio.gather(*(backend.infer(asked()) for _ in range(4)))
-        assert len(set(pids(backend))) == 2
+        assert len({process.pid for process in processes(backend)}) == 2
 
 
 async def test_a_prompt_goes_where_its_beginning_has_been_read(tmp_path: Path) -> None:
@@ -49,13 +50,12 @@ async def test_while_one_process_is_started_again_the_other_one_answers(tmp_path
     """A killed process costs the calls that were in it; what comes next goes elsewhere until it is back."""
     async with local(tmp_path, copies=2, slots=2) as backend:
         await asyncio.gather(*(backend.infer(asked()) for _ in range(2)))
-        first, second = pids(backend)
-        os.kill(first, signal.SIGKILL)
-        while first in pids(backend):  # noqa: ASYNC110  # nobody is told
-            await asyncio.sleep(0.01)
+        first, second = processes(backend)
+        os.kill(first.pid, signal.SIGKILL)
+        await first.ended()
         for _ in range(3):
             assert (await backend.infer(asked()))["stop_reason"] is not None
-        assert second in pids(backend)
+        assert second in processes(backend)
 
 
 async def test_a_model_that_cannot_be_read_is_refused_once(tmp_path: Path) -> None:

@@ -64,8 +64,7 @@ def _ingest(body: mmap.mmap, ordered: Path) -> Ingested:
     file_ids = _file_ids(body)  # while all of it is in memory
     one_line = body.find(b"\n") in {-1, len(body) - 1} and body.find(b"\r") == -1  # or no line break but a last one
     places = plan(glance(item.params, files=bool(file_ids)) for item in _let_go(body, items))
-    private = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731  # as short as its name
-    with open(ordered, "wb", buffering=_WRITE_BUFFER_BYTES, opener=private) as file:  # Path.open has no opener
+    with os.fdopen(os.open(ordered, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", _WRITE_BUFFER_BYTES) as file:
         planned = _let_go(body, (items[place.index] for place in places))
         sizes = list(written_back(file.fileno(), _write(file, planned, places, one_line=one_line)))
         file.flush()
