@@ -124,15 +124,19 @@ def shared_out(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes:
     copies = model.copies
     if copies is None:
         small = gguf.size_bytes <= COPIED_BYTES_MAX and model.mmproj is None and not model.cache_mib
-        copies = min(threads, model.slots or threads, COPIES_MAX) if small else 1
+        copies = min(threads, COPIES_MAX) if small else 1
+    copies = min(copies, model.slots or copies)
+    if copies > 1 and model.copies is None:  # what nobody asked for leaves room for other models
+        budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
+        one = replace(model, threads=1, slots=model.slots and -(-model.slots // copies))
+        copies = max(1, min(copies, budget // 2 // fit(gguf, machine, one, memory_bytes=budget).memory_bytes))
     if copies == 1:
         return [model]
-    one = replace(model, threads=1 if model.copies is None else max(1, threads // copies))
-    one = one if model.slots is None else replace(one, slots=-(-model.slots // copies))
-    if model.copies is None:  # what nobody asked for leaves room for other models
-        budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
-        copies = max(1, min(copies, budget // 2 // fit(gguf, machine, one, memory_bytes=budget).memory_bytes))
-    return [one] * copies if copies > 1 else [model]
+    share = replace(model, threads=1 if model.copies is None else max(1, threads // copies))
+    if model.slots is None:
+        return [share] * copies
+    each, more = divmod(model.slots, copies)
+    return [replace(share, slots=each + (number < more)) for number in range(copies)]
 
 
 def together(fits: Sequence[Fit]) -> Fit:
