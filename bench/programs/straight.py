@@ -25,8 +25,8 @@ from slackwater.telemetry import configure_logging
 async def _main(model: Path, calls: list[Call], callers: int, context_tokens: int) -> dict[str, float]:
     clock, numbers = SystemClock(), itertools.count()
     engines = LocalEngines(clock=clock)
-    engine = engines.add(LocalModel(name="local", path=model, slots=callers, context_tokens=context_tokens))
-    backend = LlamaCppBackend(engine=engine, new_id=lambda prefix: f"{prefix}_{next(numbers)}", wall=clock.now)
+    copies = engines.add_copies(LocalModel(name="local", path=model, slots=callers, context_tokens=context_tokens))
+    backend = LlamaCppBackend(engines=copies, new_id=lambda prefix: f"{prefix}_{next(numbers)}", wall=clock.now)
     used: Counter[str] = Counter()
     try:
         await backend.infer(_call({"max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}))
