@@ -5,7 +5,7 @@ from typing import Final
 
 from slackwater.backends.llamacpp.engine import Engine, Running
 from slackwater.backends.llamacpp.engines import LocalEngines
-from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, fit, shared_out, together
+from slackwater.backends.llamacpp.fitting import CannotFitError, Fit, LocalModel, fit, together
 from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf
 from slackwater.backends.llamacpp.machine import Machine, this_machine, why_not
 
@@ -27,7 +27,6 @@ __all__ = [
     "Running",
     "fit",
     "read_gguf",
-    "shared_out",
     "this_machine",
     "together",
     "why_not",

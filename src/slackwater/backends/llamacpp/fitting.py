@@ -128,11 +128,16 @@ def shared_out(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes:
     copies = min(copies, model.slots or copies)
     if copies > 1 and model.copies is None:  # what nobody asked for leaves room for other models
         budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
-        one = replace(model, threads=1, slots=model.slots and -(-model.slots // copies))
-        copies = max(1, min(copies, budget // 2 // fit(gguf, machine, one, memory_bytes=budget).memory_bytes))
+        largest = _shares(model, copies, threads=1)[0]
+        copies = max(1, min(copies, budget // 2 // fit(gguf, machine, largest, memory_bytes=budget).memory_bytes))
     if copies == 1:
         return [model]
-    share = replace(model, threads=1 if model.copies is None else max(1, threads // copies))
+    return _shares(model, copies, threads=1 if model.copies is None else max(1, threads // copies))
+
+
+def _shares(model: LocalModel, copies: int, *, threads: int) -> list[LocalModel]:
+    """Return copies with so many threads each; the first ones have what is left over of the slots."""
+    share = replace(model, threads=threads)
     if model.slots is None:
         return [share] * copies
     each, more = divmod(model.slots, copies)
