@@ -170,15 +170,15 @@ backend = "bench"
 """
 
 
-def local_config(model: Path) -> str:
-    """Return the configuration of a server that runs a model itself, for every model name."""
+def local_config(model: Path, *, slots: int | None = LOCAL_SLOTS) -> str:
+    """Return the configuration of a server that runs a model itself, for every model name; None: as it sees fit."""
+    chosen = "" if slots is None else f"slots = {slots}\ncontext_tokens = {LOCAL_CONTEXT_TOKENS}"
     return f"""\
 [[backends]]
 name = "local"
 protocol = "llamacpp"
 model = "{model}"
-slots = {LOCAL_SLOTS}
-context_tokens = {LOCAL_CONTEXT_TOKENS}
+{chosen}
 
 [[models]]
 id = "*"

@@ -32,6 +32,8 @@ def measure(context: Context) -> list[Row]:
         several, one = (_requests(server, prefixes) for prefixes in (PREFIXES, 1))
         ours = _batch(server, several)
         alone = _batch(server, one)
+    with slackwater(context.directory / "short", local_config(model, slots=None)) as server:
+        _batch(server, [_params(f"Hello {number}", "") for number in range(REQUESTS)])  # all copies of it are loaded
         short = _short(server, context.scale.local_requests)
     theirs = _straight(context.directory, model, several)
     tokens = theirs["input_tokens"] + theirs["cached_tokens"]

@@ -4,6 +4,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from struct import pack
@@ -12,6 +13,7 @@ from typing import Any, Final
 from slackwater.backends.llamacpp import LocalEngines, LocalModel
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
 from slackwater.clock import SystemClock
+from slackwater.domain.errors import AttemptFailedError, WireError
 from slackwater.ports import Call
 from support.gguf import CHAT_TEMPLATE, tiny_model, tiny_projector
 
@@ -100,6 +102,33 @@ def asked(content: Any = "hello", **params: Any) -> Call:
     """Make a call with one user's turn, deterministic unless told otherwise."""
     body = {"model": "tiny", "max_tokens": 32, "temperature": 0, "messages": [{"role": "user", "content": content}]}
     return Call(params=body | params, upstream="tiny", version="2023-06-01")
+
+
+async def infer(backend: LlamaCppBackend, call: Call) -> dict[str, Any]:
+    """Return what a call gives, or raise it: the same as a person's call and, not streamed, as one of a batch."""
+    alone, of_batch = [await _outcome(backend, replace(call, custom_id=custom_id)) for custom_id in (None, "r1")]
+    told, expected = _comparable(of_batch), _comparable(alone)
+    assert told == expected, f"{told} != {expected}"  # pytest shows no values here
+    if isinstance(alone, Exception):
+        raise alone
+    return alone
+
+
+async def _outcome(backend: LlamaCppBackend, call: Call) -> dict[str, Any] | Exception:
+    try:
+        return await backend.infer(call)
+    except (AttemptFailedError, WireError) as error:
+        return error
+
+
+def _comparable(outcome: dict[str, Any] | Exception) -> object:
+    """Leave out ids and where the prompt was read from."""
+    if isinstance(outcome, Exception):
+        return type(outcome), str(outcome)
+    usage = outcome["usage"]
+    content = [block | {"id": None} for block in outcome["content"]]
+    prompt_tokens = usage["input_tokens"] + usage["cache_read_input_tokens"]
+    return content, outcome["stop_reason"], outcome["stop_sequence"], prompt_tokens, usage["output_tokens"]
 
 
 def said(message: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from slackwater.backends.llamacpp import why_not
 from slackwater.backends.llamacpp.backend import LlamaCppBackend
 from slackwater.backends.llamacpp.process import EngineProcess
+from slackwater.ports import Call
 from support.engine import asked, local
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -66,3 +69,27 @@ async def test_a_model_that_cannot_be_read_is_refused_once(tmp_path: Path) -> No
     engines = backend._copies[0].engine._neighbors
     (only,) = engines.add_copies(backend._copies[0].engine.model)  # type: ignore[attr-defined]
     assert only.refusal is not None
+
+
+async def test_a_batch_leaves_the_process_alone_that_people_keep_calling(tmp_path: Path) -> None:
+    """What they send next finds it with nothing else to do; the batch would rather wait for a slot, but not forever."""
+    async with local(tmp_path, copies=2, slots=4) as backend:
+        await asyncio.gather(*(backend.infer(of_batch(number)) for number in range(4)))
+        kept, other = backend._copies
+        assert backend._begun(asked()) is kept
+        assert backend._copy_for(of_batch(1)) is kept
+        assert backend._begun(asked()) is kept
+        assert backend._copy_for(of_batch(1)) is other
+        await asyncio.gather(*(backend.infer(of_batch(number)) for number in range(8)))
+        assert asyncio.get_running_loop().time() < kept.kept_until, "the slots of the other one were enough"
+        with ExitStack() as slots:
+            for _ in range(2):
+                slots.enter_context(other._client.slots.taken(asked().params, person=False))  # type: ignore[union-attr]
+            await backend.infer(of_batch(1))
+        assert asyncio.get_running_loop().time() >= kept.kept_until
+        assert backend._copy_for(of_batch(1)) is kept
+
+
+def of_batch(number: int) -> Call:
+    """Make a call of a batch."""
+    return replace(asked(f"number {number}"), custom_id=f"r{number}")

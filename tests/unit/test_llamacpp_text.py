@@ -1,12 +1,13 @@
 """Text from the real engine: how it ends, what is not in it, and what must not get into the prompt."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slackwater.domain.errors import InvalidRequestError
-from support.engine import THINKING_TEMPLATE, asked, events_of, local, said
+from support.engine import THINKING_TEMPLATE, asked, events_of, infer, local, said
 
 
 def texts(events: list[dict[str, Any]]) -> list[str]:
@@ -20,7 +21,7 @@ def texts(events: list[dict[str, Any]]) -> list[str]:
 async def test_a_whole_answer_and_its_stream_say_the_same(tmp_path: Path) -> None:
     """Text, reason and usage; every token of it in its own event, none of them half a character."""
     async with local(tmp_path, says=["Hello", " you: ", "é€😀".encode(), " done"]) as backend:
-        message = await backend.infer(asked())
+        message = await infer(backend, asked())
         assert said(message) == "Hello you: é€😀 done"
         assert (message["stop_reason"], message["stop_sequence"]) == ("end_turn", None)
         events = await events_of(backend, asked())
@@ -36,7 +37,7 @@ async def test_a_character_that_is_cut_by_the_limit_is_left_out(tmp_path: Path) 
     """`max_tokens` may end in the middle of UTF-8, and 1 is a limit like any other."""
     async with local(tmp_path, says=["Hi ", "€".encode(), " there"]) as backend:
         for limit, text in {1: "Hi ", 2: "Hi ", 3: "Hi ", 4: "Hi €", 5: "Hi € there"}.items():
-            message = await backend.infer(asked(max_tokens=limit))
+            message = await infer(backend, asked(max_tokens=limit))
             assert said(message) == text
             assert message["stop_reason"] == "max_tokens"
             assert message["usage"]["output_tokens"] == limit
@@ -53,7 +54,7 @@ async def test_a_stop_sequence_ends_the_answer_and_is_named(tmp_path: Path) -> N
             (["", "  four"], "one two three four", None),
             (["e tw", "never"], "on", "e tw"),
         ):
-            message = await backend.infer(asked(stop_sequences=stop))
+            message = await infer(backend, asked(stop_sequences=stop))
             assert said(message) == text
             reason = "stop_sequence" if met else "end_turn"
             assert (message["stop_reason"], message["stop_sequence"]) == (reason, met)
@@ -66,7 +67,7 @@ async def test_a_prefill_is_gone_on_from_and_not_repeated(tmp_path: Path) -> Non
     """The last turn is the assistant's: its words are the beginning of the answer, which holds only the rest."""
     turns = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "one two"}]
     async with local(tmp_path, says=["one", " two", " three", " four"]) as backend:
-        message = await backend.infer(asked(messages=turns))
+        message = await infer(backend, asked(messages=turns))
         assert (said(message), message["stop_reason"]) == (" three four", "end_turn")
         assert texts(await events_of(backend, asked(messages=turns))) == [" three", " four"]
 
@@ -75,7 +76,7 @@ async def test_thinking_is_a_block_of_its_own(tmp_path: Path) -> None:
     """Where the template knows of thinking; switched off, the model has been told that it is over."""
     says = ["<think>", "\nHmm. ", "Let us see.", "\n</think>", "\n\n", "Hello"]
     async with local(tmp_path, says=says, template=THINKING_TEMPLATE) as backend:
-        message = await backend.infer(asked())
+        message = await infer(backend, asked())
         assert [block["type"] for block in message["content"]] == ["thinking", "text"]
         assert message["content"][0]["thinking"].strip() == "Hmm. Let us see."
         assert said(message).strip() == "Hello"
@@ -102,7 +103,7 @@ async def test_system_prompts_reach_the_model_however_they_are_written(tmp_path:
         assert plain is not None
         assert nothing is not None
         assert plain > nothing
-        usage = (await backend.infer(asked(system=blocks)))["usage"]
+        usage = (await infer(backend, asked(system=blocks)))["usage"]
         assert usage["input_tokens"] + usage["cache_read_input_tokens"] == plain
 
 
@@ -110,8 +111,8 @@ async def test_the_second_of_two_prompts_with_one_beginning_is_read_from_the_cac
     """The prefix that a slot still holds is not computed again, and the usage says so."""
     system = "These are the house rules, at some length. " * 8
     async with local(tmp_path, says=["Yes"], slots=1) as backend:
-        await backend.infer(asked("first", system=system))
-        usage = (await backend.infer(asked("second", system=system)))["usage"]
+        await infer(backend, asked("first", system=system))
+        usage = (await infer(backend, asked("second", system=system)))["usage"]
         assert usage["cache_read_input_tokens"] > 200
         assert usage["input_tokens"] < 40
 
@@ -132,7 +133,7 @@ async def test_a_prompt_past_the_context_is_refused_in_the_words_of_the_api(tmp_
     """Contract §2.3, with the numbers."""
     async with local(tmp_path, context_tokens=256) as backend:
         with pytest.raises(InvalidRequestError, match=r"^prompt is too long: 10\d\d tokens > 256 maximum$"):
-            await backend.infer(asked("z" * 1000))
+            await infer(backend, asked("z" * 1000))
         with pytest.raises(InvalidRequestError, match=r"^prompt is too long: "):
             await events_of(backend, asked("z" * 1000))
 
@@ -140,7 +141,7 @@ async def test_a_prompt_past_the_context_is_refused_in_the_words_of_the_api(tmp_
 async def test_an_answer_that_fills_the_context_says_so(tmp_path: Path) -> None:
     """Not `max_tokens`, which was not reached."""
     async with local(tmp_path, context_tokens=256) as backend:
-        message = await backend.infer(asked("z" * 200, max_tokens=1000))
+        message = await infer(backend, asked("z" * 200, max_tokens=1000))
         assert message["stop_reason"] == "model_context_window_exceeded"
         usage = message["usage"]
         total = usage["input_tokens"] + usage["cache_read_input_tokens"] + usage["output_tokens"]
@@ -175,3 +176,29 @@ async def test_sampling_is_the_request_s_own(tmp_path: Path) -> None:
         assert len(cold) == 1
         assert await answers(temperature=2, top_k=1) == cold
         assert len(await answers(temperature=2, top_k=1000, top_p=1)) == 3
+
+
+async def test_a_tiny_model_answers_a_batch_in_one_piece_where_that_is_soon_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending its tokens one by one would take longer than making them; people, and tools, get a stream."""
+    streamed: list[object] = []
+
+    def events(_: object, path: str, *__: object, **___: object) -> None:
+        streamed.append(path)
+        raise LookupError(path)
+
+    async with local(tmp_path) as backend:
+        assert said(await backend.infer(replace(asked(), custom_id="r1")))
+        monkeypatch.setattr("slackwater.backends.http.HTTPClient.events", events)
+        assert said(await backend.infer(replace(asked(max_tokens=128), custom_id="r1")))
+        for call in (
+            asked(),
+            replace(asked(max_tokens=129), custom_id="r1"),
+            replace(
+                asked(messages=[*asked().params["messages"], {"role": "assistant", "content": "h"}]), custom_id="r1"
+            ),
+        ):
+            with pytest.raises(LookupError):
+                await backend.infer(call)
+    assert len(streamed) == 3

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slackwater.domain.errors import InvalidRequestError
-from support.engine import TIME, WEATHER, WEATHER_CALL, asked, events_of, local, said
+from support.engine import TIME, WEATHER, WEATHER_CALL, asked, events_of, infer, local, said
 from support.gguf import CHAT_TEMPLATE
 
 PARIS = {"city": "Paris"}
@@ -22,7 +22,7 @@ async def test_a_model_that_wants_to_calls_a_tool(tmp_path: Path) -> None:
     """Contract §7: `auto`, and no choice at all; text before the call stays text."""
     async with local(tmp_path, says=["I will look.", *WEATHER_CALL]) as backend:
         for choice in ({}, {"tool_choice": {"type": "auto"}}):
-            message = await backend.infer(asked(tools=TOOLS, **choice))
+            message = await infer(backend, asked(tools=TOOLS, **choice))
             assert [block["type"] for block in message["content"]] == ["text", "tool_use"]
             assert (said(message), calls(message)) == ("I will look.", [("get_weather", PARIS)])
             assert message["stop_reason"] == "tool_use"
@@ -37,7 +37,7 @@ async def test_a_model_that_would_rather_talk_is_made_to_call(tmp_path: Path) ->
             ({"type": "tool", "name": "get_weather"}, {"get_weather"}),
             ({"type": "tool", "name": "get_time"}, {"get_time"}),
         ):
-            message = await backend.infer(asked(tools=TOOLS, tool_choice=choice, max_tokens=100))
+            message = await infer(backend, asked(tools=TOOLS, tool_choice=choice, max_tokens=100))
             assert [block["type"] for block in message["content"]] == ["tool_use"]
             [(name, arguments)] = calls(message)
             assert name in possible
@@ -64,7 +64,7 @@ async def test_a_call_that_is_demanded_streams_as_any_other(tmp_path: Path) -> N
 async def test_no_tool_is_called_where_none_may_be(tmp_path: Path) -> None:
     """`none`: the model is not even told of the tools."""
     async with local(tmp_path, says=["Fine", "."]) as backend:
-        message = await backend.infer(asked(tools=TOOLS, tool_choice={"type": "none"}))
+        message = await infer(backend, asked(tools=TOOLS, tool_choice={"type": "none"}))
         assert (said(message), message["stop_reason"]) == ("Fine.", "end_turn")
         assert message["usage"]["input_tokens"] < 40
 
@@ -74,9 +74,9 @@ async def test_one_call_at_a_time_where_parallel_calls_are_disabled(tmp_path: Pa
     first = ("<tool_call>", '\n{"name": "get_weather", "arguments": {"city": "Paris"}}', "\n</tool_call>")
     second = ("\n<tool_call>", '\n{"name": "get_weather", "arguments": {"city": "Rome"}}', "\n</tool_call>\n")
     async with local(tmp_path, says=[*first, *second]) as backend:
-        several = await backend.infer(asked(tools=TOOLS))
+        several = await infer(backend, asked(tools=TOOLS))
         assert calls(several) == [("get_weather", {"city": "Paris"}), ("get_weather", {"city": "Rome"})]
-        one = await backend.infer(asked(tools=TOOLS, tool_choice={"type": "auto", "disable_parallel_tool_use": True}))
+        one = await infer(backend, asked(tools=TOOLS, tool_choice={"type": "auto", "disable_parallel_tool_use": True}))
         assert calls(one) == [("get_weather", {"city": "Paris"})]
 
 
@@ -86,7 +86,7 @@ async def test_a_call_that_is_cut_is_no_call_and_no_text(tmp_path: Path) -> None
     async with local(tmp_path, says=cut) as backend:
         for choice, limit in product(("auto", "any"), range(1, 6)):
             call = asked(tools=TOOLS, tool_choice={"type": choice}, max_tokens=limit)
-            message = await backend.infer(call)
+            message = await infer(backend, call)
             assert (message["content"], message["stop_reason"]) == ([], "max_tokens")
             events = await events_of(backend, call)
             starts = [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"]
@@ -114,7 +114,7 @@ async def test_results_of_tools_reach_the_model_also_as_errors(tmp_path: Path) -
                 {"role": "user", "content": results},
             ]
 
-        message = await backend.infer(asked(tools=TOOLS, messages=turns("sun")))
+        message = await infer(backend, asked(tools=TOOLS, messages=turns("sun")))
         assert (said(message), message["stop_reason"]) == ("Sunny.", "end_turn")
         plain = await backend.count_tokens(asked(tools=TOOLS, messages=turns("sun")))
         longer = await backend.count_tokens(asked(tools=TOOLS, messages=turns("sun and wind")))
@@ -129,10 +129,10 @@ async def test_results_of_tools_reach_the_model_also_as_errors(tmp_path: Path) -
 async def test_a_stop_sequence_inside_a_call_leaves_no_half_a_call(tmp_path: Path) -> None:
     """The model ran into it while it wrote the input: no block, and the reason says so."""
     async with local(tmp_path, says=WEATHER_CALL) as backend:
-        message = await backend.infer(asked(tools=TOOLS, stop_sequences=["Paris"]))
+        message = await infer(backend, asked(tools=TOOLS, stop_sequences=["Paris"]))
         assert (message["content"], message["stop_reason"], message["stop_sequence"]) == ([], "stop_sequence", "Paris")
         choice = {"type": "tool", "name": "get_weather"}
-        demanded = await backend.infer(asked(tools=TOOLS, stop_sequences=["city"], tool_choice=choice))
+        demanded = await infer(backend, asked(tools=TOOLS, stop_sequences=["city"], tool_choice=choice))
         assert demanded["stop_reason"] == "tool_use"
 
 
@@ -141,7 +141,7 @@ async def test_a_tool_without_arguments_can_be_called(tmp_path: Path) -> None:
     ping = {"name": "ping", "input_schema": {"type": "object", "properties": {}, "additionalProperties": False}}
     async with local(tmp_path) as backend:
         for tools in ([ping], [ping, {**ping, "name": "pong"}]):
-            [(name, arguments)] = calls(await backend.infer(asked(tools=tools, tool_choice={"type": "any"})))
+            [(name, arguments)] = calls(await infer(backend, asked(tools=tools, tool_choice={"type": "any"})))
             assert (name in ("ping", "pong"), arguments) == (True, {})
 
 
@@ -150,14 +150,14 @@ async def test_a_schema_that_cannot_be_followed_is_refused_by_its_path(tmp_path:
     wrong = {"name": "odd", "input_schema": {"type": "object", "properties": {"a": {"$ref": "#/$defs/Gone"}}}}
     async with local(tmp_path) as backend:
         with pytest.raises(InvalidRequestError, match=r"tools: JSON schema error at #/properties/a"):
-            await backend.infer(asked(tools=[WEATHER, wrong], tool_choice={"type": "tool", "name": "odd"}))
+            await infer(backend, asked(tools=[WEATHER, wrong], tool_choice={"type": "tool", "name": "odd"}))
 
 
 async def test_a_tool_that_is_not_there_cannot_be_demanded(tmp_path: Path) -> None:
     """Contract §2.3."""
     async with local(tmp_path) as backend:
         with pytest.raises(InvalidRequestError, match="Tool 'gone' not found"):
-            await backend.infer(asked(tools=TOOLS, tool_choice={"type": "tool", "name": "gone"}))
+            await infer(backend, asked(tools=TOOLS, tool_choice={"type": "tool", "name": "gone"}))
 
 
 async def test_a_template_whose_calls_are_no_json_is_left_to_the_server(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ async def test_a_template_whose_calls_are_no_json_is_left_to_the_server(tmp_path
         "\n</tool_call>",
     ]
     async with local(tmp_path, says=words, template=template) as backend:
-        message = await backend.infer(asked(tools=[WEATHER], tool_choice={"type": "any"}))
+        message = await infer(backend, asked(tools=[WEATHER], tool_choice={"type": "any"}))
         assert calls(message) == [("get_weather", PARIS)]
 
 
@@ -201,7 +201,7 @@ async def test_tools_that_the_template_would_drop_are_refused(tmp_path: Path) ->
                     InvalidRequestError, match=r"^tools: the chat template of this model knows no tools"
                 ):
                     await attempt(asked(tools=TOOLS, tool_choice={"type": choice}))
-        assert said(await backend.infer(asked(tools=TOOLS, tool_choice={"type": "none"}))) == "Yes"
+        assert said(await infer(backend, asked(tools=TOOLS, tool_choice={"type": "none"}))) == "Yes"
 
 
 async def test_ids_of_calls_are_what_strict_templates_want(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ async def test_ids_of_calls_are_what_strict_templates_want(tmp_path: Path) -> No
         },
     ]
     async with local(tmp_path, says=["Yes"], template=strict) as backend:
-        assert said(await backend.infer(asked(tools=TOOLS, messages=turns))) == "Yes"
+        assert said(await infer(backend, asked(tools=TOOLS, messages=turns))) == "Yes"
 
 
 async def test_a_conversation_that_the_template_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
@@ -234,4 +234,4 @@ async def test_a_conversation_that_the_template_refuses_is_refused_in_its_words(
         with pytest.raises(
             InvalidRequestError, match=r"^messages: the model's chat template refuses them: one turn only$"
         ):
-            await backend.infer(asked(messages=turns))
+            await infer(backend, asked(messages=turns))

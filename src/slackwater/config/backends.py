@@ -106,8 +106,8 @@ class LlamaCppBackendSettings(_NamedSettings):
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads that compute, of all copies together; None: one less than there are cores."""
     copies: int | None = Field(default=None, ge=1, le=64)
-    """Processes with the whole model in each, which share slots and threads; None: one for each thread, at most 4, of a
-    model so small (16 MiB) that one process cannot use several, else 1."""
+    """Processes with the whole model in each, which share slots and threads; None: one for each thread, at most 4
+    (two on two cores), of a model so small (16 MiB) that one process cannot use several, else 1."""
     cache_mib: int | None = Field(default=None, ge=0)
     """Memory for prefixes of prompts that are in no slot any more, MiB; None: 0."""
 

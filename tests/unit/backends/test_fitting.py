@@ -148,7 +148,8 @@ TINY = replace(SMALL, size_bytes=4 * 2**20, embedding_length=256, kv_bytes_per_t
     ("cores", "model", "copies", "slots", "threads"),
     [
         (1, MODEL, 1, 4, 1),
-        (2, MODEL, 1, 4, 1),
+        (2, MODEL, 2, 8, 2),
+        (2, replace(MODEL, threads=1), 1, 4, 1),
         (4, MODEL, 3, 12, 3),
         (16, MODEL, 4, 16, 4),
         (4, replace(MODEL, slots=2), 2, 2, 2),

@@ -4,11 +4,13 @@ A small model runs in several processes. Each call goes to the one that has read
 to the least busy one.
 """
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from slackwater.backends.llamacpp.engine import Engine, Running
 from slackwater.backends.message import NewId
@@ -16,6 +18,15 @@ from slackwater.backends.openai import OpenAIBackend, options_for
 from slackwater.backends.openai.slots import start_of
 from slackwater.domain.errors import AttemptFailedError, WireTimeoutError
 from slackwater.ports import Call
+
+UNSTREAMED_TOKENS_MAX: Final = 128
+"""A tiny model takes longer to send a token than to make it. An answer this long is over before a slot has to be free
+that belongs to a canceled request (the server sees that the caller has gone within a second)."""
+KEPT_SECONDS: Final = 2.0
+"""Where people's calls follow each other so closely, the copy that they go to begins nothing of a batch for so long."""
+
+GLANCE_SECONDS: Final = 0.05
+"""What waits for another slot looks so often: the next request of the prefix that the slot has read comes before it."""
 
 
 class LlamaCppBackend:
@@ -52,11 +63,13 @@ class LlamaCppBackend:
                     control_tokens=running.control_tokens,
                     slots=running.own_slots,
                     vision=running.vision,
+                    unstreamed_tokens_max=UNSTREAMED_TOKENS_MAX if running.is_tiny else 0,
                 ),
                 patient=True,
             )
 
         self._copies = [_Copy(engine, new_client) for engine in engines]
+        self._person_came = -math.inf
 
     @property
     def name(self) -> str:
@@ -74,12 +87,14 @@ class LlamaCppBackend:
 
     async def infer(self, call: Call) -> dict[str, Any]:
         """Return the whole Message (S7). Raises what a Backend may raise."""
-        async with self._copy_for(call).speaking() as client:
+        if call.custom_id is not None:
+            await self._give_way()
+        async with self._begun(call).speaking() as client:
             return await client.infer(call)
 
     async def stream(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events from `message_start` to `message_stop`; closing the iterator frees the slot."""
-        async with self._copy_for(call).speaking() as client, aclosing(client.stream(call)) as events:
+        async with self._begun(call).speaking() as client, aclosing(client.stream(call)) as events:
             async for event in events:
                 yield event
 
@@ -103,6 +118,25 @@ class LlamaCppBackend:
         start, person = start_of(call.params), call.custom_id is None
         return max(self._copies, key=lambda copy: (copy.engine.is_willing, *copy.offer(start, person=person)))
 
+    def _begun(self, call: Call) -> "_Copy":
+        """Return the copy for a call; where people's calls follow each other, more will, and find it unoccupied."""
+        copy = self._copy_for(call)
+        if call.custom_id is None:
+            now = asyncio.get_running_loop().time()
+            if now - self._person_came < KEPT_SECONDS:
+                copy.kept_until = now + KEPT_SECONDS
+            self._person_came = now
+        return copy
+
+    async def _give_way(self) -> None:
+        """Have a batch wait where only a copy that is kept for people has a slot, and not push others from theirs."""
+        for _ in range(round(KEPT_SECONDS / GLANCE_SECONDS)):
+            if any(copy.is_free and copy.kept_seconds <= 0 for copy in self._copies):
+                return
+            if all(copy.kept_seconds <= 0 for copy in self._copies):
+                return
+            await asyncio.sleep(GLANCE_SECONDS)
+
 
 class _Copy:
     """One process of the model and what is spoken with it."""
@@ -113,11 +147,26 @@ class _Copy:
         self._calls = 0
         self._client: OpenAIBackend | None = None
         self._generation = -1
+        self.kept_until = 0.0
+        """When batches may use it again, by the event loop's clock."""
 
-    def offer(self, start: bytes, *, person: bool) -> tuple[bool, int, int]:
-        """Return what speaks for it: a slot is free, so much of the prompt was read before, so few calls are there."""
-        free, alike = (True, 0) if self._client is None else self._client.slots.offer(start, person=person)
-        return free, alike, -self._calls
+    def offer(self, start: bytes, *, person: bool) -> tuple[bool, bool, int, int]:
+        """Return what speaks for it: not kept from whoever asks, a slot is free, so much was read, so few calls."""
+        if self._client is None:
+            free, alike = self._calls < self.engine.slots, 0
+        else:
+            free, alike = self._client.slots.offer(start, person=person)
+        return person or self.kept_seconds <= 0, free, alike, -self._calls
+
+    @property
+    def kept_seconds(self) -> float:
+        """How long it is still kept from batches; nothing or less when it is not."""
+        return self.kept_until - asyncio.get_running_loop().time()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a slot for batches is free."""
+        return self.offer(b"", person=False)[1]
 
     @asynccontextmanager
     async def speaking(self) -> AsyncIterator[OpenAIBackend]:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from slackwater.backends.llamacpp import causes
-from slackwater.backends.llamacpp.fitting import INTERACTIVE_SLOTS, CannotFitError, Fit, LocalModel
+from slackwater.backends.llamacpp.fitting import INTERACTIVE_SLOTS, CannotFitError, Fit, LocalModel, is_tiny
 from slackwater.backends.llamacpp.gguf import GGUF, GGUFError, read_gguf, read_projector
 from slackwater.backends.llamacpp.machine import why_not
 from slackwater.backends.llamacpp.process import EngineProcess, Plan, StartFailedError
@@ -54,6 +54,8 @@ class Running:
     let go of yet, it would empty that slot under the request in it."""
     vision: bool
     """Whether it takes images."""
+    is_tiny: bool
+    """Whether what is done around its steps takes as long as they do."""
     generation: int
     """Grows with every start of the child."""
 
@@ -241,6 +243,7 @@ class Engine:
             control_tokens=plan.gguf.control_tokens,
             own_slots=None if self._model.cache_mib else plan.fit.slots + INTERACTIVE_SLOTS,
             vision=self._model.mmproj is not None,
+            is_tiny=is_tiny(plan.gguf, self._model),
             generation=self._generation,
         )
         self._keep(self._watch(process))

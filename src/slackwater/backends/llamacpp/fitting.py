@@ -16,11 +16,13 @@ SLOTS_MAX: Final = 16
 """More than this gains nothing on the processors that were measured."""
 SLOTS_PER_THREAD: Final = 4
 """Likewise: with one thread, sixteen requests at once come no faster than four."""
-COPIED_BYTES_MAX: Final = 16 * 2**20
+TINY_BYTES_MAX: Final = 16 * 2**20
 """A model up to this size computes so little in a step that its threads would wait for each other, and the bookkeeping
 between two steps, which one thread does, takes as long: it runs in several processes of one thread each instead."""
 COPIES_MAX: Final = 4
 """More of them than the server can keep busy."""
+COPIES_MIN: Final = 2
+"""On two cores, too: the server needs a third of one, and processes share cores without waiting for each other."""
 SLOTS_MIN: Final = 4
 """Below this batches are slow; the context is shortened first, down to `CONTEXT_GOOD`."""
 CONTEXT_MAX: Final = 8_192
@@ -123,8 +125,7 @@ def shared_out(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes:
     threads = model.threads or max(1, machine.cores - 1)
     copies = model.copies
     if copies is None:
-        small = gguf.size_bytes <= COPIED_BYTES_MAX and model.mmproj is None and not model.cache_mib
-        copies = min(threads, COPIES_MAX) if small else 1
+        copies = _copies(machine, model) if is_tiny(gguf, model) else 1
     copies = min(copies, model.slots or copies)
     if copies > 1 and model.copies is None:  # what nobody asked for leaves room for other models
         budget = budget_bytes(machine) if memory_bytes is None else memory_bytes
@@ -135,6 +136,12 @@ def shared_out(gguf: GGUF, machine: Machine, model: LocalModel, *, memory_bytes:
     return _shares(model, copies, threads=1 if model.copies is None else max(1, threads // copies))
 
 
+def _copies(machine: Machine, model: LocalModel) -> int:
+    """Return how many processes of one thread each are best for a tiny model."""
+    least = min(machine.cores, COPIES_MIN)
+    return min(model.threads or max(machine.cores - 1, least), COPIES_MAX)
+
+
 def _shares(model: LocalModel, copies: int, *, threads: int) -> list[LocalModel]:
     """Return copies with so many threads each; the first ones have what is left over of the slots."""
     share = replace(model, threads=threads)
@@ -142,6 +149,11 @@ def _shares(model: LocalModel, copies: int, *, threads: int) -> list[LocalModel]
         return [share] * copies
     each, more = divmod(model.slots, copies)
     return [replace(share, slots=each + (number < more)) for number in range(copies)]
+
+
+def is_tiny(gguf: GGUF, model: LocalModel) -> bool:
+    """Tell whether a model is so small that what is done around its steps takes as long as they do."""
+    return gguf.size_bytes <= TINY_BYTES_MAX and model.mmproj is None and not model.cache_mib
 
 
 def together(fits: Sequence[Fit]) -> Fit:

@@ -17,14 +17,20 @@ _OVERLOADED = frozenset({"429", "503", "529"})
 
 
 async def chat_chunks(http: HTTPClient, body: Mapping[str, Any], *, model: str) -> Chunks:
-    """Ask `/v1/chat/completions` for a stream; `body` says so. Raises what a Backend may raise."""
+    """Ask `/v1/chat/completions` for a stream, or for the same in one piece. Raises what a Backend may raise."""
     async with aclosing(decoded(http, COMPLETIONS, body, model=model)) as chunks:
         async for chunk in chunks:
-            yield chunk
+            yield chunk if chunk is None or body.get("stream") else _as_chunk(chunk)
 
 
 async def decoded(http: HTTPClient, path: str, body: Mapping[str, Any], *, model: str) -> Chunks:
-    """Yield the JSON of a stream's events."""
+    """Yield the JSON of a stream's events, or the one of an answer that is not asked for as a stream."""
+    if not body.get("stream"):
+        answer = await http.post(path, body, model=model)
+        check_error(answer, model=model)
+        yield answer
+        yield None
+        return
     async with aclosing(http.events(path, body, model=model)) as received:
         async for sent in received:
             if sent.data == "[DONE]":
@@ -33,6 +39,18 @@ async def decoded(http: HTTPClient, path: str, body: Mapping[str, Any], *, model
             chunk = decode(sent.data)
             check_error(chunk, model=model)
             yield chunk
+
+
+def _as_chunk(completion: Any) -> Any:  # noqa: ANN401  # whatever the backend sent
+    """Return a whole completion as the only chunk of a stream."""
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    if not isinstance(choices, list):
+        return completion
+    return completion | {
+        "choices": [
+            choice | {"delta": choice.get("message")} if isinstance(choice, dict) else choice for choice in choices
+        ]
+    }
 
 
 def check_error(answer: Any, *, model: str) -> None:  # noqa: ANN401  # whatever the backend sent

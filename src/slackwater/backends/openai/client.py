@@ -1,6 +1,7 @@
 """Any server that speaks `/v1/chat/completions`: vLLM, SGLang, llama.cpp, Ollama, LM Studio, a hosted API."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -114,10 +115,12 @@ class OpenAIBackend:
 
     async def _whole(self, call: Call, options: Options) -> dict[str, Any]:
         """Put a stream together; nobody has seen any of it where it has to be begun again."""
+        streamed = not _in_one_piece(call, options)
         for last_way in _WAYS:
             reader = ChunkReader(asked=self._asked(call, options))
             try:
-                async with aclosing(self._events(call, options, reader, last_way=last_way)) as events:
+                way = self._events(call, options, reader, last_way=last_way, streamed=streamed)
+                async with aclosing(way) as events:
                     return await assembled(events, new_id=self._new_id)
             except AttemptFailedError as error:
                 if last_way or not is_unparsed(error):
@@ -125,11 +128,11 @@ class OpenAIBackend:
         raise AssertionError
 
     async def _events(
-        self, call: Call, options: Options, reader: ChunkReader, *, last_way: bool
+        self, call: Call, options: Options, reader: ChunkReader, *, last_way: bool, streamed: bool = True
     ) -> AsyncGenerator[dict[str, Any], None]:
         done = False
         body = chat_request(call.params, upstream=call.upstream, options=options)
-        body |= _streaming(body, options)
+        body |= _streaming(body, options) if streamed else _verbose(body, options)
         try:
             with self._slots.taken(call.params, person=call.custom_id is None) as slot:
                 placed = body if slot is None else body | {"id_slot": slot}
@@ -225,9 +228,24 @@ def _streaming(body: Mapping[str, Any], options: Options) -> dict[str, Any]:
     fields: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     if options.guided:
         fields["return_progress"] = True
-    if options.verbose and "stop" in body:
-        fields["verbose"] = True  # not otherwise: it repeats the whole prompt
-    return fields
+    return fields | _verbose(body, options)
+
+
+def _verbose(body: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    return {"verbose": True} if options.verbose and "stop" in body else {}  # not always: it repeats the whole prompt
+
+
+def _in_one_piece(call: Call, options: Options) -> bool:
+    """Tell whether an answer need not be streamed.
+
+    A whole answer would repeat what the client began for it, and give the beginning of a call that was cut for text.
+    """
+    return (
+        call.custom_id is not None
+        and (call.params.get("max_tokens") or math.inf) <= options.unstreamed_tokens_max
+        and not call.params.get("tools")
+        and not ends_with_assistant(call.params)
+    )
 
 
 def _counted(answer: Any, key: str) -> int | None:  # noqa: ANN401

@@ -192,7 +192,8 @@ class LlamaCpp:
         """Ask `/completion` and yield its answer as the chat endpoint would say it."""
         opening = guide.opening if guide else ""
         own_tokens = await self._length(str(body["model"]), opening, model=model) if opening else 0
-        sent = completion_body(body, prompt + opening) | {"stream": True, "return_progress": True}
+        sent = completion_body(body, prompt + opening)
+        sent |= {key: body[key] for key in ("stream", "return_progress") if key in body}
         if guide is not None:
             sent["json_schema"] = guide.schema
             if guide.is_call:

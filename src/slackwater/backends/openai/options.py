@@ -41,6 +41,8 @@ class Options:
     """Ask llama.cpp to say which stop sequence it met."""
     always_stream: bool = False
     """Ask for a stream even where the whole answer is wanted: some servers notice a lost caller only then."""
+    unstreamed_tokens_max: int = 0
+    """Yet ask for an answer of a batch in one piece if it can have no more tokens, and is over before that matters."""
     length_may_be_context: bool = False
     """Whether `length` below the limit that was asked for means that the context is full."""
     keepalive: bool = True
