@@ -26,7 +26,7 @@ async def _main(model: Path, calls: list[Call], callers: int, context_tokens: in
     clock, numbers = SystemClock(), itertools.count()
     engines = LocalEngines(clock=clock)
     copies = engines.add_copies(LocalModel(name="local", path=model, slots=callers, context_tokens=context_tokens))
-    backend = LlamaCppBackend(engines=copies, new_id=lambda prefix: f"{prefix}_{next(numbers)}", wall=clock.now)
+    backend = LlamaCppBackend(engines=copies, new_id=lambda prefix: f"{prefix}_{next(numbers)}", clock=clock)
     used: Counter[str] = Counter()
     try:
         await backend.infer(_call({"max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}))

@@ -88,7 +88,7 @@ async def local(
     backend = LlamaCppBackend(
         engines=engines.add_copies(model),
         new_id=lambda prefix: f"{prefix}_{next(numbers)}",
-        wall=clock.now,
+        clock=clock,
         timeout_seconds=timeout_seconds,
     )
     try:

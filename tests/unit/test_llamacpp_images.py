@@ -80,7 +80,7 @@ async def test_fetching_cannot_even_be_configured(tmp_path: Path) -> None:
     clock = SystemClock()
     engine = LocalEngines(clock=clock).add(LocalModel(name="tiny", path=tmp_path / "none.gguf"))
     with pytest.raises(ValueError, match="pass_urls"):
-        LlamaCppBackend(engines=[engine], new_id=str, wall=clock.now, pass_urls=True)
+        LlamaCppBackend(engines=[engine], new_id=str, clock=clock, pass_urls=True)
 
 
 async def test_a_text_that_spells_an_image_s_mark_is_a_text(tmp_path: Path) -> None:

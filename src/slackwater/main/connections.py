@@ -152,7 +152,7 @@ def _backend(
             )
         case LlamaCppBackendSettings():
             return LlamaCppBackend(
-                engines=engines[one.name], new_id=ids.new, wall=clock.now, timeout_seconds=one.timeout_seconds
+                engines=engines[one.name], new_id=ids.new, clock=clock, timeout_seconds=one.timeout_seconds
             )
         case SimulatedBackendSettings():
             return _simulated(one, clock, ids)

@@ -4,12 +4,10 @@ A small model runs in several processes. Each call goes to the one that has read
 to the least busy one.
 """
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 from slackwater.backends.llamacpp.engine import Engine, Running
@@ -17,7 +15,7 @@ from slackwater.backends.message import NewId
 from slackwater.backends.openai import OpenAIBackend, options_for
 from slackwater.backends.openai.slots import start_of
 from slackwater.domain.errors import AttemptFailedError, WireTimeoutError
-from slackwater.ports import Call
+from slackwater.ports import Call, Clock
 
 UNSTREAMED_TOKENS_MAX: Final = 128
 """A tiny model takes longer to send a token than to make it. An answer this long is over before a slot has to be free
@@ -37,7 +35,7 @@ class LlamaCppBackend:
         *,
         engines: Sequence[Engine],
         new_id: NewId,
-        wall: Callable[[], datetime],
+        clock: Clock,
         timeout_seconds: float = 600.0,
         pass_urls: bool = False,
     ) -> None:
@@ -56,7 +54,7 @@ class LlamaCppBackend:
                 url=running.url,
                 api_key=running.api_key,
                 new_id=new_id,
-                wall=wall,
+                wall=clock.now,
                 timeout_seconds=timeout_seconds,
                 options=replace(
                     options_for("llamacpp"),
@@ -68,7 +66,8 @@ class LlamaCppBackend:
                 patient=True,
             )
 
-        self._copies = [_Copy(engine, new_client) for engine in engines]
+        self._copies = [_Copy(engine, clock, new_client) for engine in engines]
+        self._clock = clock
         self._person_came = -math.inf
 
     @property
@@ -122,7 +121,7 @@ class LlamaCppBackend:
         """Return the copy for a call; where people's calls follow each other, more will, and find it unoccupied."""
         copy = self._copy_for(call)
         if call.custom_id is None:
-            now = asyncio.get_running_loop().time()
+            now = self._clock.monotonic()
             if now - self._person_came < KEPT_SECONDS:
                 copy.kept_until = now + KEPT_SECONDS
             self._person_came = now
@@ -135,20 +134,21 @@ class LlamaCppBackend:
                 return
             if all(copy.kept_seconds <= 0 for copy in self._copies):
                 return
-            await asyncio.sleep(GLANCE_SECONDS)
+            await self._clock.sleep(GLANCE_SECONDS)
 
 
 class _Copy:
     """One process of the model and what is spoken with it."""
 
-    def __init__(self, engine: Engine, new_client: Callable[[Running], OpenAIBackend]) -> None:
+    def __init__(self, engine: Engine, clock: Clock, new_client: Callable[[Running], OpenAIBackend]) -> None:
         self.engine = engine
+        self._clock = clock
         self._new_client = new_client
         self._calls = 0
         self._client: OpenAIBackend | None = None
         self._generation = -1
         self.kept_until = 0.0
-        """When batches may use it again, by the event loop's clock."""
+        """When batches may use it again, by the clock's monotonic time."""
 
     def offer(self, start: bytes, *, person: bool) -> tuple[bool, bool, int, int]:
         """Return what speaks for it: not kept from whoever asks, a slot is free, so much was read, so few calls."""
@@ -161,7 +161,7 @@ class _Copy:
     @property
     def kept_seconds(self) -> float:
         """How long it is still kept from batches; nothing or less when it is not."""
-        return self.kept_until - asyncio.get_running_loop().time()
+        return self.kept_until - self._clock.monotonic()
 
     @property
     def is_free(self) -> bool:
