@@ -52,7 +52,8 @@ class AnswerReader:
         self._beside = 0
         self._sized = True
         self._inflate: Any = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        """None once the answer is whole: it holds this reader, and two that hold each other stay in memory for long."""
 
     def feed(self, data: bytes) -> None:
         """Take what arrived. Raises UnreadableAnswerError."""
@@ -67,7 +68,9 @@ class AnswerReader:
             if not self.whole:
                 cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
                 raise UnreadableAnswerError(type(cause).__name__) from error
-        if self._beside > HEAD_BYTES_MAX and not self.whole:
+        if self.whole:
+            self._parser = None
+        elif self._beside > HEAD_BYTES_MAX:
             message = "a head or a trailer without end"
             raise UnreadableAnswerError(message)
 

@@ -1,5 +1,6 @@
 """Reading an answer: the same however its bytes are cut, bounded whatever they are, no more than was sent (F16)."""
 
+import gc
 import gzip
 
 import pytest
@@ -28,6 +29,18 @@ def read(*pieces: bytes) -> AnswerReader:
     for piece in pieces:
         made.feed(piece)
     return made
+
+
+@pytest.mark.parametrize("answer", [SIZED, CHUNKED, INTERIM, ZIPPED])
+def test_an_answer_that_nobody_needs_any_more_is_gone_at_once(answer: bytes) -> None:
+    """And does not wait with its body for the garbage collector, which comes after thousands of them."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert read(answer).whole
+        assert not any(isinstance(one, AnswerReader) for one in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED, INTERIM, ZIPPED])
