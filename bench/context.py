@@ -2,6 +2,7 @@
 
 import http.client
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from workload import batch_body, params_lines
 CONCURRENCY = 64
 """Calls in flight, ours and the yardsticks'."""
 BATCHES = "/v1/messages/batches"
+BESIDE_REQUESTS = 20_000
+"""Of the batch that is measured beside another program."""
 LOCAL_SLOTS, LOCAL_CONTEXT_TOKENS = 4, 2_048
 """Of the local model that figures measure."""
 
@@ -152,6 +155,21 @@ class Context:
             idle_bytes=idle.resident_bytes,
             peak_bytes=peak.resident_bytes,
         )
+
+    def beside(self, other: Callable[[], float]) -> tuple[float, float]:
+        """Return our rate, requests per second, and whatever another program takes: ours right before and after it.
+
+        Other work on the machine comes and goes, and may halve both from one minute to the next.
+        """
+        before, theirs, after = self._seconds(), other(), self._seconds()
+        return 2 * BESIDE_REQUESTS / (before + after), theirs
+
+    def _seconds(self) -> float:
+        """Return the seconds from create call to `ended` of a batch on the server that still runs."""
+        server, body = self.finished.server, batch_body(BESIDE_REQUESTS)
+        started = time.perf_counter()
+        wait_until_ended(server, create(server, body).batch["id"])
+        return time.perf_counter() - started
 
 
 def config(backend: Program, *, max_in_flight: int | None = CONCURRENCY) -> str:

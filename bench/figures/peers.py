@@ -53,16 +53,16 @@ def measure(context: Context) -> list[Row]:
 
 
 def _row(context: Context, name: str, peer: Callable[[Context], float], requests: int, meaning: str) -> Row:
-    figure, ours = f"rate beside {name}", context.finished
+    figure = f"rate beside {name}"
     try:
-        seconds = peer(context)
+        rate, seconds = context.beside(lambda: peer(context))
     except subprocess.CalledProcessError as error:
         return not_measured(figure, f"its program ended with status {error.returncode}")
     except (MissingError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         return not_measured(figure, f"it could not be run: {error}")
     return Row(
         figure=figure,
-        ours=context.scale.requests / ours.seconds,
+        ours=rate,
         unit="requests/s",
         yardstick=requests / seconds,
         better="higher",
