@@ -18,6 +18,7 @@ import pytest
 TESTS: Final = Path(__file__).resolve().parents[1]
 PROCESSES: Final = 2
 NICE: Final = ("nice", "-n", "19")
+SHORT_WALK: Final = "test_the_first_seeds_break_no_promise"
 NAME: Final = "simulation/beside.py::test_no_seed_breaks_a_promise"
 
 
@@ -34,6 +35,14 @@ def simulation(*arguments: str) -> tuple[list[str], dict[str, str]]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption("--seeds", type=int, default=0, metavar="N", help="run the first N seeds beside the tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the short walk where the same seeds are run beside the tests."""
+    if config.getoption("--seeds"):
+        short = [item for item in items if item.name == SHORT_WALK]
+        config.hook.pytest_deselected(items=short)
+        items[:] = [item for item in items if item not in short]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -44,7 +44,10 @@ _NOBODY: Final = ""
 """As what a create overtook: the call that it repeats was not sealed before it, and has not come since."""
 
 _OTHER_BODY = "Idempotency-Key: this key was used with another request body in the last 24 hours."
-_DELETED = "This call repeats the one that made {}, which has been deleted since."
+_DELETED = (
+    "This call repeats the one that made {}, which has been deleted since."
+    " To make another one, call anew, under another Idempotency-Key if you use any."
+)
 
 
 class Batches:
