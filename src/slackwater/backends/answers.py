@@ -66,10 +66,10 @@ class AnswerReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.reusable = False
             if not self.whole:
-                cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-                raise UnreadableAnswerError(type(cause).__name__) from error
+                ours = isinstance(error, httptools.HttpParserCallbackError)
+                raise UnreadableAnswerError(type(error.__context__ if ours else error).__name__) from error
         if self.whole:
-            self._parser = None
+            self.close()
         elif self._beside > HEAD_BYTES_MAX:
             message = "a head or a trailer without end"
             raise UnreadableAnswerError(message)
@@ -80,6 +80,10 @@ class AnswerReader:
         if self.begun and not self._sized and (self._inflate is None or self._inflate.eof):
             self.whole = True
         return self.whole
+
+    def close(self) -> None:
+        """Read no more."""
+        self._parser = None
 
     # What the parser calls
 

@@ -77,6 +77,10 @@ class Connection(asyncio.Protocol):
         """End the exchange, and the connection too unless another exchange may follow: tell whether it may."""
         reader, self._reader = self._reader, None
         self._ends_at = None
+        # An error holds the frames that it went through, these what they read of the answer, and us: a circle.
+        self._error = self._waiter = None
+        if reader is not None:
+            reader.close()
         if self.closed or reader is None or not reader.reusable or self._transport.get_write_buffer_size():
             self.close()
             return False
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
-        if self._error is None:
+        if not self.closed:
             self._error = error
             self.closed = True
             self._transport.abort()

@@ -3,6 +3,7 @@
 The first line of a class's docstring is its default message. Nothing here knows HTTP beyond the status number.
 """
 
+from copy import copy
 from typing import ClassVar
 
 
@@ -154,9 +155,14 @@ class AttemptFailedError(Exception):
     def __init__(self, reason: str, error: WireError, *, parks: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.error = error
+        self._error = error
         self.parks = parks
         """False where others need not be held up until it is tried again: somebody else's server is away."""
+
+    @property
+    def error(self) -> WireError:
+        """Return what it becomes: a new one, so that raising it from this closes no circle that keeps the answer."""
+        return copy(self._error)
 
 
 class StoreUnavailableError(Exception):

@@ -1,6 +1,7 @@
 """Connections to a backend: kept, looked at before they are used, closed in time (X2, F16)."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from slackwater.backends import pool as pool_module
+from slackwater.backends.answers import AnswerReader
 from slackwater.backends.http import HTTPClient
-from slackwater.domain.errors import AttemptFailedError, BackendAwayError
+from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
 from support.stub import NOW, Received, Stub, reply, sse
 
 ANSWER = reply({"a": 1})
@@ -134,6 +136,49 @@ async def test_an_answer_that_comes_before_the_request_is_through_counts() -> No
     told.set()
     await own.close()
     server.close()
+
+
+async def failures_of(client: HTTPClient, *, stream: bool) -> int:
+    """Make a call that fails, and have it become a result as every failed attempt does."""
+    failures = 0
+    try:
+        if stream:
+            async for _ in client.events("/", {}, model="m"):
+                pass
+        else:
+            await client.get("/")
+    except AttemptFailedError as failed:
+        failures += 1
+        try:
+            raise failed.error from failed
+        except WireError:
+            failures += 1
+    return failures
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ending", ["silence", "end", "nonsense"])
+async def test_what_came_of_an_answer_that_failed_is_not_kept(stub: Stub, ending: str, *, stream: bool) -> None:
+    """P4: it may be tens of megabytes, and the garbage collector may not come for hours."""
+    client = client_of(stub.url, timeout_seconds=0.2)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def play(_request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"5\r\nhello\r\n" + (b"nonsense\r\n" if ending == "nonsense" else b""))
+        await writer.drain()
+        if ending == "end":
+            writer.close()
+
+    stub.play = play
+    gc.collect()
+    gc.disable()
+    try:
+        assert await failures_of(client, stream=stream) == 2
+        await asyncio.sleep(0)
+        assert not any(isinstance(one, AnswerReader) for one in gc.get_objects())
+    finally:
+        gc.enable()
+        await client.close()
 
 
 async def test_closing_a_client_ends_what_is_on_its_way(stub: Stub, client: HTTPClient) -> None:
