@@ -252,10 +252,14 @@ class Dispatcher:
         return True
 
     async def _renew_forever(self) -> None:
+        """Renew three times in a lease's life, and soon again where the store is away: it may be back for a moment."""
+        times = 3
         while True:
-            await self._clock.sleep(self._options.lease_seconds / 3)
+            await self._clock.sleep(self._options.lease_seconds / times)
+            times = 30
             with suppress(StoreUnavailableError):
                 await self._renew(list(self._holdings.values()))
+                times = 3
 
     async def _renew(self, holdings: Sequence[Holding]) -> None:
         asked_at = self._clock.monotonic()
