@@ -90,6 +90,17 @@ async def test_a_batch_leaves_the_process_alone_that_people_keep_calling(tmp_pat
         assert backend._copy_for(of_batch(1)) is kept
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_a_batch_does_not_wait_where_every_process_is_kept_for_people(tmp_path: Path, copies: int) -> None:
+    """There is none that it could wait for, and a model in one process is for all."""
+    async with local(tmp_path, copies=copies, slots=2) as backend:
+        for _ in range(3):
+            await asyncio.gather(*(backend.infer(asked()) for _ in range(copies)))
+        assert all(copy.kept_seconds > 0 for copy in backend._copies)
+        await backend.infer(of_batch(1))
+        assert all(copy.kept_seconds > 0 for copy in backend._copies), "nothing was waited for"
+
+
 def of_batch(number: int) -> Call:
     """Make a call of a batch."""
     return replace(asked(f"number {number}"), custom_id=f"r{number}")

@@ -22,7 +22,6 @@ UNSTREAMED_TOKENS_MAX: Final = 128
 that belongs to a canceled request (the server sees that the caller has gone within a second)."""
 KEPT_SECONDS: Final = 2.0
 """Where people's calls follow each other so closely, the copy that they go to begins nothing of a batch for so long."""
-
 GLANCE_SECONDS: Final = 0.05
 """What waits for another slot looks so often: the next request of the prefix that the slot has read comes before it."""
 
@@ -130,9 +129,8 @@ class LlamaCppBackend:
     async def _give_way(self) -> None:
         """Have a batch wait where only a copy that is kept for people has a slot, and not push others from theirs."""
         for _ in range(round(KEPT_SECONDS / GLANCE_SECONDS)):
-            if any(copy.is_free and copy.kept_seconds <= 0 for copy in self._copies):
-                return
-            if all(copy.kept_seconds <= 0 for copy in self._copies):
+            others = [copy for copy in self._copies if copy.kept_seconds <= 0]
+            if len(others) in {0, len(self._copies)} or any(copy.is_free for copy in others):
                 return
             await self._clock.sleep(GLANCE_SECONDS)
 
