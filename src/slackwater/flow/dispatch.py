@@ -221,13 +221,11 @@ class Dispatcher:
 
     async def _take_up(self, lease: Lease, asked_at: float) -> bool:
         """Begin to work on a shard; False when its requests cannot be read here."""
-        requests = await requests_of(lease, self._blobs)
-        if requests is None:
+        if (requests := await requests_of(lease, self._blobs)) is None:
             self._unreadable[lease.batch_id] = self._clock.monotonic() + UNREADABLE_SECONDS
             await self._store.release([lease])
             return False
-        former = self._holdings.get(lease.key)
-        if former is not None:
+        if (former := self._holdings.get(lease.key)) is not None:
             self._lose(former)
         done = self._recorder.open(lease)
         backend = self._infer.backend_of(lease.shard.model)
@@ -252,8 +250,7 @@ class Dispatcher:
         return True
 
     async def _renew_forever(self) -> None:
-        """Renew three times in a lease's life, and soon again where the store is away: it may be back for a moment."""
-        times = 3
+        times = 3  # in a lease's life; where the store is away sooner, since it may be back for a moment
         while True:
             await self._clock.sleep(self._options.lease_seconds / times)
             times = 30
