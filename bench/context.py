@@ -7,11 +7,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from memory import Peak
 from processes import API_KEY, HEADERS, Program, answered, instant_backend, slackwater
 from workload import batch_body, params_lines
+
+T = TypeVar("T")
 
 CONCURRENCY = 64
 """Calls in flight, ours and the yardsticks'."""
@@ -156,8 +158,8 @@ class Context:
             peak_bytes=peak.resident_bytes,
         )
 
-    def beside(self, other: Callable[[], float]) -> tuple[float, float]:
-        """Return our rate, requests per second, and whatever another program takes: ours right before and after it.
+    def beside(self, other: Callable[[], T]) -> tuple[float, T]:
+        """Return our rate, requests per second, measured right before and after `other`, and what that returns.
 
         Other work on the machine comes and goes, and may halve both from one minute to the next.
         """

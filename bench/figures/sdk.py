@@ -9,20 +9,14 @@ def measure(context: Context) -> list[Row]:
     ours, asked = context.finished, context.scale.sdk_requests
     lines = context.directory / "sdk.jsonl"
     lines.write_bytes(b"".join(context.lines.read_bytes().splitlines(keepends=True)[:asked]))
-    loop = dict[str, float]()
-
-    def their_seconds() -> float:
-        loop.update(measured_by("sdk", context.backend.url, str(lines), str(CONCURRENCY)))
-        return loop["seconds"]
-
-    rate, seconds = context.beside(their_seconds)
+    rate, loop = context.beside(lambda: measured_by("sdk", context.backend.url, str(lines), str(CONCURRENCY)))
     requests = context.scale.requests
     return [
         Row(
             figure="rate beside an AsyncAnthropic loop",
             ours=rate,
             unit="requests/s",
-            yardstick=asked / seconds,
+            yardstick=asked / loop["seconds"],
             better="higher",
             meaning=f"the loop sends {asked:,} with {CONCURRENCY} in flight to the same backend and keeps nothing",
             bar="AsyncAnthropic loop",
