@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from slackwater.domain.batch import Admission, Backlog, Batch, Lease
+from slackwater.domain.batch import Admission, Backlog, Batch, Ingested, Lease
 from slackwater.domain.document import Form, Ready
 from slackwater.domain.events import Event
 from slackwater.domain.file import File
@@ -49,6 +49,26 @@ class Blobs(Protocol):
 
     async def keys(self, prefix: str) -> list[str]:
         """List keys below a prefix, for the sweep of orphans (D2); below `partial/` lies what is being written."""
+
+
+class Ingesting(Protocol):
+    """The ingest of a create body that is still arriving."""
+
+    def grown(self, length: int) -> None:
+        """Hear that so many bytes have arrived."""
+
+    async def ingested(self) -> Ingested:
+        """Return what became of the body when all of it has arrived. Raises OSError for a full disk, and APIError."""
+
+
+class Ingestion(Protocol):
+    """Splits and plans a spooled create body and writes its requests in plan order, synced, beside it (`ORDERED`)."""
+
+    async def __call__(self, spool: Path) -> Ingested:
+        """Ingest a body that is there. Raises OSError for a full disk, and APIError."""
+
+    def ahead(self, spool: Path, length: int) -> AbstractAsyncContextManager[Ingesting | None]:
+        """Begin to read a body that arrives in a file of its final length; None where that is better left for later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ from slackwater.flow.infer import Infer
 from slackwater.flow.material import Material
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
+from slackwater.ingestion.process import Ingestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,5 +219,5 @@ class Server(Process):
             ),
         )
         listeners += [self.dispatcher.hear, self.sweeper.hear]
-        self.admit = Admit(**shared, ids=ids, emit=emit, expires_after=world.expires_after)
+        self.admit = Admit(**shared, ingestion=Ingestion(), ids=ids, emit=emit, expires_after=world.expires_after)
         self.batches = Batches(**shared, emit=emit)

@@ -18,7 +18,7 @@ from simulation.machine import EPOCH, LEASE_SECONDS
 from slackwater.domain.batch import Lease
 from slackwater.domain.limits import ATTEMPTS_MAX
 from slackwater.domain.result import RESULT_TYPES
-from slackwater.wire.lines import decode_requests
+from slackwater.wire.stored import decode_requests
 
 OWN_CANCEL_SECONDS, OTHER_CANCEL_SECONDS = 1.0, 2.0
 RECORD_SECONDS = 6.0

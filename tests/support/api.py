@@ -110,11 +110,24 @@ class FakeAdmit:
     origins: list[Any] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     modes: list[int] = field(default_factory=list)
+    ahead_of: list[int] = field(default_factory=list)
+    """The lengths of bodies that could be read while they arrived."""
     error: Exception | None = None
     first: Callable[[], Awaitable[None]] | None = None
     """What it does before it takes anything in."""
 
-    async def __call__(self, spool: Path, origin: Any) -> Batch:
+    @asynccontextmanager
+    async def ahead(self, spool: Path, length: int) -> AsyncIterator[None]:
+        assert spool.stat().st_size == length
+        self.ahead_of.append(length)
+        yield
+
+    @property
+    def ingestion(self) -> "FakeAdmit":
+        return self
+
+    async def __call__(self, spool: Path, origin: Any, ingesting: None) -> Batch:
+        assert ingesting is None
         self.spools.append(spool)
         self.origins.append(origin)
         if self.first is not None:

@@ -29,6 +29,7 @@ from slackwater.flow.infer import Infer
 from slackwater.flow.material import Material
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
+from slackwater.ingestion.process import Ingestion
 from slackwater.ports import Call
 from slackwater.store import Store
 
@@ -301,7 +302,15 @@ async def _build(  # see `working`
         clock=clock,
         directory=spool,
         backend=backend,
-        admit=Admit(store=store, blobs=blobs, clock=clock, ids=ids, emit=emit, expires_after=expires_after),
+        admit=Admit(
+            store=store,
+            blobs=blobs,
+            ingestion=Ingestion(),
+            clock=clock,
+            ids=ids,
+            emit=emit,
+            expires_after=expires_after,
+        ),
         batches=Batches(store=store, blobs=blobs, clock=clock, emit=emit),
         recorder=recorder,
         dispatcher=dispatcher,

@@ -29,7 +29,8 @@ async def create(context: Context, caller: Caller) -> Answer:
     arrived_at = context.services.clock.now()
     idempotency_key = _idempotency_key(context)
     retried = _retried(context)
-    async with spooled(context, context.services.limits.batch_body_bytes_max) as spool:
+    ahead = context.services.admit.ingestion.ahead
+    async with spooled(context, context.services.limits.batch_body_bytes_max, ahead=ahead) as spool:
         origin = Origin(
             workspace_id=caller.workspace_id,
             key_id=caller.key_id,
@@ -40,7 +41,7 @@ async def create(context: Context, caller: Caller) -> Answer:
             arrived_at=arrived_at,
         )
         async with Presence(context.http.receive) as presence:
-            batch = await presence.during(context.services.admit(spool.path, origin))
+            batch = await presence.during(context.services.admit(spool.path, origin, spool.ingesting))
     return json(message_batch(batch, base_url(context)))
 
 

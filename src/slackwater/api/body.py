@@ -21,6 +21,14 @@ async def whole(context: Context, bytes_max: int) -> bytes:
     return b"".join([piece async for piece in pieces(context, bytes_max)])
 
 
+def exact_length(context: Context) -> int | None:
+    """Return how long the body that `pieces` yields will be, where that is known before it has arrived."""
+    headers = context.http.headers
+    announced = headers.get("content-length", "")
+    plain = decoder(headers.getlist("content-encoding")) is None and not _is_latin1(context.http)
+    return int(announced) if plain and announced.isdecimal() else None
+
+
 async def pieces(context: Context, bytes_max: int, *, text: bool = True) -> AsyncIterator[bytes]:
     """Yield the body in pieces of a few MiB at most, a text as UTF-8 (unchecked).
 

@@ -4,21 +4,24 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from slackwater import failpoints
-from slackwater.api.body import pieces
+from slackwater.api.body import exact_length, pieces
 from slackwater.api.context import Context
-from slackwater.api.failures import is_disk_full, storage_full
+from slackwater.api.failures import storage_full
 from slackwater.api.presence import dismiss
 from slackwater.domain.limits import MIB
+from slackwater.ports import Ingesting
 
 WRITE_BYTES = MIB
 """Gathered before a write: large enough that the hop to a thread is small beside it."""
 
+Ahead = Callable[[Path, int], AbstractAsyncContextManager[Ingesting | None]]
+"""Begins to read a body of so many bytes that has not arrived yet; None when it is better read later."""
 Through = Callable[[bytes], Iterable[bytes]]
 """Picks from a piece of a body what is to be kept of it; called in a thread, for one piece after the other."""
 
@@ -32,17 +35,24 @@ class Spool:
     """SHA-256 of what is in the file."""
     length: int
     """Bytes in the file."""
+    ingesting: Ingesting | None = None
+    """What has read the body while it arrived."""
 
 
 class _Writer:
     """Hashes and writes in threads; the lock keeps a close from pulling the file away under a write."""
 
     def __init__(self, path: Path, through: Through | None) -> None:
+        self._path = path
         self._through = through
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._lock = Lock()
         self._hash = hashlib.sha256()
         self.length = 0
+
+    def reserve(self, length: int) -> None:
+        """Give the file its length, so that it can be mapped; room on the disk it takes as it is written."""
+        os.truncate(self._path, length)
 
     def write(self, pieces: list[bytes]) -> None:
         with self._lock:
@@ -70,33 +80,29 @@ class _Writer:
 
 
 @asynccontextmanager
-async def spooled(context: Context, bytes_max: int, through: Through | None = None) -> AsyncIterator[Spool]:
+async def spooled(
+    context: Context, bytes_max: int, *, through: Through | None = None, ahead: Ahead | None = None
+) -> AsyncIterator[Spool]:
     """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
 
-    With `through` the body is bytes of any kind, otherwise text. Raises what `pieces` and `through` raise, and
-    OverloadedError when the disk is full, or has become so meanwhile (P4).
+    With `through` the body is bytes of any kind, otherwise text; `ahead` may read it while it arrives. Raises what
+    `pieces` and `through` raise, and OverloadedError when the disk is full, or has become so meanwhile (P4).
     """
     if context.services.storage() != "ok":
         raise storage_full()
     path = context.services.spool_dir / f"{context.request_id}.{'json' if through is None else 'file'}"
+    length = None if ahead is None else exact_length(context)
     try:
-        yield await _receive(context, path, bytes_max, through)
+        with closing(_Writer(path, through)) as writer:
+            reading: AbstractAsyncContextManager[Ingesting | None] = nullcontext()
+            if ahead is not None and length is not None and length <= bytes_max:
+                writer.reserve(length)
+                reading = ahead(path, length)
+            async with reading as ingesting:
+                await _fill(writer, _while_room(context, pieces(context, bytes_max, text=through is None)), ingesting)
+                yield Spool(path=path, digest=writer.digest(), length=writer.length, ingesting=ingesting)
     finally:
         path.unlink(missing_ok=True)
-
-
-async def _receive(context: Context, path: Path, bytes_max: int, through: Through | None) -> Spool:
-    try:
-        writer = _Writer(path, through)
-        try:
-            await _fill(writer, _while_room(context, pieces(context, bytes_max, text=through is None)))
-        finally:
-            writer.close()
-    except OSError as error:
-        if is_disk_full(error):
-            raise storage_full() from error
-        raise
-    return Spool(path=path, digest=writer.digest(), length=writer.length)
 
 
 async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -107,7 +113,7 @@ async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIter
         yield piece
 
 
-async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:
+async def _fill(writer: _Writer, body: AsyncIterator[bytes], ingesting: Ingesting | None) -> None:
     """Receive the next pieces while those before them are hashed and written; never more than two gatherings."""
     gathered: list[bytes] = []
     waiting = 0
@@ -119,7 +125,7 @@ async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:
             if waiting >= WRITE_BYTES:
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(asyncio.to_thread(writer.write, gathered))
+                writing = asyncio.create_task(_write(writer, gathered, ingesting))
                 gathered, waiting = [], 0
         if writing is not None:
             await writing
@@ -127,4 +133,10 @@ async def _fill(writer: _Writer, body: AsyncIterator[bytes]) -> None:
         if writing is not None:
             await dismiss(writing)
         raise
-    await asyncio.to_thread(writer.write, gathered)
+    await _write(writer, gathered, ingesting)
+
+
+async def _write(writer: _Writer, pieces: list[bytes], ingesting: Ingesting | None) -> None:
+    await asyncio.to_thread(writer.write, pieces)
+    if ingesting is not None:
+        ingesting.grown(writer.length)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 ProcessingStatus = Literal["in_progress", "canceling", "ended"]
 
@@ -69,6 +69,22 @@ class Shard:
     """Bytes, at most `SHARD_BYTES_MAX` unless a single request is larger."""
     count: int
     """Requests, 1…`SHARD_REQUESTS_MAX`."""
+
+
+ORDERED: Final = ".ordered"
+"""The suffix of the file in which the requests of a spooled create body stand in plan order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingested:
+    """What became of a create body: its shards, or the error that refuses it."""
+
+    shards: tuple[Shard, ...] = ()
+    size: int = 0
+    """Requests."""
+    file_ids: frozenset[str] = frozenset()
+    """What looks like the id of a file of ours, wherever it stands."""
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,26 +1,15 @@
 """Admit: take a create call's body, make everything about it durable, and only then let the batch exist (D1, D2)."""
 
 import asyncio
-import errno
-import os
-import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
-
-from slackwater.domain.batch import Admission, Batch, RequestCounts, Terms
-from slackwater.domain.errors import APIError, InvalidRequestError, WireError
+from slackwater.domain.batch import ORDERED, Admission, Batch, RequestCounts, Terms
+from slackwater.domain.errors import InvalidRequestError, WireError
 from slackwater.domain.events import BatchAdmitted
 from slackwater.domain.ids import BATCH, IdSource
-from slackwater.flow.ingest import Ingested, ingest_file
-from slackwater.ports import BatchStore, Blobs, Clock, Listener
-
-INLINE_BYTES_MAX = 256 * 1024
-"""Bodies up to this size take about a millisecond and are not worth a process."""
-
-_ANSWER = msgspec.msgpack.Decoder(Ingested)
+from slackwater.ports import BatchStore, Blobs, Clock, Ingesting, Ingestion, Listener
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +35,13 @@ class Admit:
         *,
         store: BatchStore,
         blobs: Blobs,
+        ingestion: Ingestion,
         clock: Clock,
         ids: IdSource,
         emit: Listener,
         expires_after: timedelta,
     ) -> None:
+        self.ingestion = ingestion
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -58,20 +49,22 @@ class Admit:
         self._emit = emit
         self._expires_after = expires_after
 
-    async def __call__(self, spool: Path, origin: Origin) -> Batch:
+    async def __call__(self, spool: Path, origin: Origin, ingesting: Ingesting | None = None) -> Batch:
         """Admit the body in `spool` and remove the file; return the batch, which is durable by then.
 
         Raises InvalidRequestError for a wrong envelope (contract §4.1) or an idempotency key with another body.
         """
         try:
-            return await self._admit(spool, origin)
+            return await self._admit(spool, origin, ingesting)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
-    async def _admit(self, spool: Path, origin: Origin) -> Batch:
-        ordered = spool.with_suffix(".ordered")
+    async def _admit(self, spool: Path, origin: Origin, ingesting: Ingesting | None) -> Batch:
+        ordered = spool.with_suffix(ORDERED)
         try:
-            ingested = await _ingest(spool, ordered)
+            ingested = await (self.ingestion(spool) if ingesting is None else ingesting.ingested())
+            if ingested.refusal is not None:
+                raise InvalidRequestError(ingested.refusal, should_retry=False)
             requests_key = f"requests/{self._ids.new('blob')}"
             await self._blobs.put_file(requests_key, ordered)
         finally:
@@ -108,32 +101,3 @@ class Admit:
         else:
             self._emit(BatchAdmitted(batch_id=batch.id, workspace_id=batch.workspace_id, size=batch.size))
         return sealed.batch
-
-
-async def _ingest(spool: Path, ordered: Path) -> Ingested:
-    """Have the body in `spool` ingested, a large one by a process of its own."""
-    size = (await asyncio.to_thread(spool.stat)).st_size
-    if size <= INLINE_BYTES_MAX:
-        ingested = await asyncio.to_thread(ingest_file, spool, ordered)
-    else:
-        ingested = await _in_process(spool, ordered)
-    if ingested.refusal is not None:
-        raise InvalidRequestError(ingested.refusal, should_retry=False)
-    return ingested
-
-
-async def _in_process(spool: Path, ordered: Path) -> Ingested:
-    command = (sys.executable, "-m", ingest_file.__module__, str(spool), str(ordered))
-    nothing, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=pipe)
-    try:
-        answer, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode in {errno.ENOSPC, errno.EDQUOT}:
-        raise OSError(process.returncode, os.strerror(process.returncode))
-    if process.returncode != 0:
-        raise APIError("The batch could not be read. Try again.") from ChildProcessError(process.returncode)
-    return _ANSWER.decode(answer)

@@ -6,8 +6,8 @@ import structlog
 
 from slackwater.domain.batch import Lease
 from slackwater.ports import Blobs
-from slackwater.wire.lines import StoredRequest, decode_requests
 from slackwater.wire.realign import realigned
+from slackwater.wire.stored import StoredRequest, decode_requests
 
 REQUEST_COST, TOKENS_PER_BYTE = 16.0, 0.25
 """What a request is charged: something each, and a usual estimate of its input, good enough to share by."""

@@ -35,6 +35,7 @@ from slackwater.flow.material import Material
 from slackwater.flow.record import Recorder
 from slackwater.flow.sweep import Sweeper, SweepOptions
 from slackwater.identity import worker_identity
+from slackwater.ingestion.process import Ingestion
 from slackwater.main.connections import Connections, open_connections
 from slackwater.ports import Listener
 from slackwater.store import Store
@@ -277,7 +278,6 @@ def _sweeper(means: _Means, recorder: Recorder) -> Sweeper:
 
 
 def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> Dispatcher:
-    worker = means.settings.worker
     return Dispatcher(
         store=means.store,
         blobs=means.blobs,
@@ -296,8 +296,8 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
         gates=means.connections.gates,
         options=DispatchOptions(
             worker_id=means.worker_id,
-            lease_seconds=worker.lease_seconds,
-            grace_seconds=worker.grace_seconds,
+            lease_seconds=means.settings.worker.lease_seconds,
+            grace_seconds=means.settings.worker.grace_seconds,
             released=released,
         ),
     )
@@ -309,6 +309,7 @@ def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
         admit=Admit(
             store=core.store,
             blobs=core.blobs,
+            ingestion=Ingestion(),
             clock=core.clock,
             ids=core.ids,
             emit=core.emit,

@@ -5,7 +5,9 @@ What msgspec finds wrong is said again in the words of the real API, whose messa
 """
 
 import codecs
+import mmap
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 import msgspec
@@ -27,6 +29,8 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
     requests: list[Item]
 
 
+Body = bytes | memoryview | mmap.mmap
+
 _DECODER = msgspec.json.Decoder(Envelope)
 _CUSTOM_ID = re.compile(CUSTOM_ID_PATTERN)
 _CUSTOM_IDS = re.compile(rf"(?:{CUSTOM_ID_PATTERN})*+")  # one after the other
@@ -40,14 +44,14 @@ _TYPE_SENTENCES = {
     "array": "Input should be a valid list",
     "str": "Input should be a valid string",
 }
-_HEAD = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
+HEAD = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
 _ITEM_START = re.compile(rb"\s*\{\s*")
 _ID_FIRST = re.compile(rb'"custom_id"\s*:\s*"[^"]*"\s*,\s*"params"\s*:\s*')
 _PARAMS_FIRST = re.compile(rb'"params"\s*:\s*')
 _ITEM_END = re.compile(rb"\s*\}")
 _ID_LAST = re.compile(rb'\s*,\s*"custom_id"\s*:\s*"[^"]*"\s*\}')
 _COMMA = re.compile(rb"\s*,")
-_FIRST_ITEM = re.compile(_HEAD.pattern + _ITEM_START.pattern + _ID_FIRST.pattern)
+_FIRST_ITEM = re.compile(HEAD.pattern + _ITEM_START.pattern + _ID_FIRST.pattern)
 _NEXT_ITEM = re.compile(_ITEM_END.pattern + _COMMA.pattern + _ITEM_START.pattern + _ID_FIRST.pattern)
 _TAIL = re.compile(rb"\s*\]\s*\}\s*\Z")
 _END = re.compile(_ITEM_END.pattern + _TAIL.pattern)
@@ -83,6 +87,16 @@ def decode_envelope(body: bytes | memoryview) -> list[Item]:
     _check_items(items)
     _check_duplicate_keys(body, items)
     return items
+
+
+def are_plainly_fine(body: Body, items: list[Item]) -> bool:
+    """Tell whether entries of objects, which are all of a body, need no closer look: most need none."""
+    return _have_good_ids(items) and _has_no_more(body, items)
+
+
+def are_objects(items: Iterable[Item]) -> bool:
+    """Tell whether all `params` begin as objects do."""
+    return {memoryview(item.params)[0] for item in items} <= {_OPENING_BRACE}
 
 
 def check_utf8(body: bytes | memoryview) -> None:
@@ -126,7 +140,7 @@ def _sentence(complaint: str) -> str:
 
 
 def _check_items(items: list[Item]) -> None:
-    if _is_fine(items):
+    if _have_good_ids(items) and are_objects(items):
         return
     full_match = _CUSTOM_ID.fullmatch
     seen: dict[str, int] = {}
@@ -143,8 +157,8 @@ def _check_items(items: list[Item]) -> None:
             raise InvalidRequestError(message)
 
 
-def _is_fine(items: list[Item]) -> bool:
-    """Look at all entries together, which is soon done; what is wrong with one is found by a walk."""
+def _have_good_ids(items: list[Item]) -> bool:
+    """Look at all ids together, which is soon done; what is wrong with one is found by a walk."""
     ids = [item.custom_id for item in items]
     lengths = [len(custom_id) for custom_id in ids]
     return (
@@ -152,7 +166,6 @@ def _is_fine(items: list[Item]) -> bool:
         and max(lengths) <= CUSTOM_ID_LENGTH_MAX
         and len(set(ids)) == len(ids)
         and _CUSTOM_IDS.fullmatch("".join(ids)) is not None
-        and all(memoryview(item.params)[0] == _OPENING_BRACE for item in items)
     )
 
 
@@ -166,15 +179,11 @@ def _refuse_custom_id(index: int, custom_id: str) -> NoReturn:
     raise InvalidRequestError(f"requests.{index}.custom_id: {sentence}")
 
 
-def _check_duplicate_keys(body: bytes | memoryview, items: list[Item]) -> None:
-    """Refuse a key that comes twice in the envelope: decoders disagree about which one counts (reliability B7).
-
-    Where every byte is needed for what was found, nothing else can be there. Other bodies are walked, at first as if
-    they were laid out like nearly all are.
-    """
-    if len(body) == _bytes_min(items) or _are_ids_first(body, items):
+def _check_duplicate_keys(body: Body, items: list[Item]) -> None:
+    """Refuse a key that comes twice in the envelope: decoders disagree about which one counts (reliability B7)."""
+    if _has_no_more(body, items):
         return
-    at = _expect(_HEAD, body, 0, "requests")
+    at = _expect(HEAD, body, 0, "requests")
     for index, item in enumerate(items):
         at = _expect(_ITEM_START, body, at, f"requests.{index}")
         found = _ID_FIRST.match(body, at)
@@ -185,6 +194,15 @@ def _check_duplicate_keys(body: bytes | memoryview, items: list[Item]) -> None:
         at = _expect(_TAIL if last else _COMMA, body, at, "requests" if last else f"requests.{index}")
 
 
+def _has_no_more(body: Body, items: list[Item]) -> bool:
+    """Tell whether a body is its entries and nothing else.
+
+    Where every byte is needed for what was found, nothing else can be there. Other bodies are walked, as if they were
+    laid out like nearly all are.
+    """
+    return len(body) == _bytes_min(items) or _are_ids_first(body, items)
+
+
 def _bytes_min(items: list[Item]) -> int:
     """Return the length of the shortest body that holds these entries."""
     ids = sum([len(item.custom_id) for item in items])
@@ -192,7 +210,7 @@ def _bytes_min(items: list[Item]) -> int:
     return _BARE_BYTES + len(items) * _BARE_ITEM_BYTES + ids + params
 
 
-def _are_ids_first(body: bytes | memoryview, items: list[Item]) -> bool:
+def _are_ids_first(body: Body, items: list[Item]) -> bool:
     """Tell whether the envelope is nothing but entries of `custom_id` and `params`, in this order."""
     pattern, at = _FIRST_ITEM, 0
     for item in items:
@@ -203,7 +221,7 @@ def _are_ids_first(body: bytes | memoryview, items: list[Item]) -> bool:
     return _END.match(body, at) is not None
 
 
-def _expect(pattern: re.Pattern[bytes], body: bytes | memoryview, at: int, path: str) -> int:
+def _expect(pattern: re.Pattern[bytes], body: Body, at: int, path: str) -> int:
     found = pattern.match(body, at)
     if found is None:
         raise InvalidRequestError(f"{path}: each key must be given once and written without escapes")

@@ -61,13 +61,18 @@ def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
                 cuts += _part_cuts(view, length)
             length += len(view)
     messages = memoryview(seen.messages)
-    if files or len(messages) >= CUT_BYTES_MIN:
-        start = bytes(messages[: _MESSAGE_CUTS_BYTES[-1]])
-        if files and _NAMES_FILE in start:
-            cuts += _cuts_with_files(start, length)
-        else:
-            cuts += [(length + size, hash(start[:size])) for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
+    if files and _NAMES_FILE in (start := bytes(messages[: _MESSAGE_CUTS_BYTES[-1]])):
+        cuts += _cuts_with_files(start, length)
+    elif len(messages) >= CUT_BYTES_MIN:
+        cuts += _message_cuts(messages, length)
     return Prompt(seen.model, tuple(cuts))
+
+
+def _message_cuts(messages: memoryview, length: int) -> list[tuple[int, int]]:
+    """Cut messages that are long enough for the first of the places; most are too short for the others."""
+    first, second = _MESSAGE_CUTS_BYTES[:2]
+    sizes = (first,) if len(messages) < second else [size for size in _MESSAGE_CUTS_BYTES if size <= len(messages)]
+    return [(length + size, hash(messages[:size].tobytes())) for size in sizes]
 
 
 def _part_cuts(view: memoryview, length: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import msgspec
 
-from slackwater.wire.lines import StoredRequest
+from slackwater.wire.stored import StoredRequest
 
 _ID = re.compile(rb'\{"index":\d+,"group":\d+,"custom_id":"([a-zA-Z0-9_-]{1,64})","params":')
 

@@ -1,6 +1,8 @@
 """The six batch endpoints (contract §4)."""
 
+import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,6 +27,24 @@ async def test_create_hands_the_spooled_body_to_the_step_and_answers_200_with_th
     origin = world.admit.origins[0]
     assert (origin.workspace_id, origin.key_id) == ("wrkspc_01Mine", "apikey_01K")
     assert (origin.retried, origin.idempotency_key) == (False, None)
+
+
+async def test_a_body_whose_length_is_known_is_read_while_it_arrives(world: World) -> None:
+    """Not one that is decoded or transcoded first, is of unknown length, or is longer than a body may be."""
+
+    async def unknown() -> AsyncIterator[bytes]:
+        yield BODY
+
+    async with world.client() as client:
+        await client.post("/v1/messages/batches", content=BODY)
+        await client.post("/v1/messages/batches", content=gzip.compress(BODY), headers={"content-encoding": "gzip"})
+        latin1 = {"content-type": "application/json; charset=latin-1"}
+        await client.post("/v1/messages/batches", content=BODY, headers=latin1)
+        await client.post("/v1/messages/batches", content=unknown())
+        assert len(world.admit.bodies) == 4
+        too_long = {"content-length": str(world.services.limits.batch_body_bytes_max + 1)}
+        assert (await client.post("/v1/messages/batches", content=BODY, headers=too_long)).status_code == 413
+    assert world.admit.ahead_of == [len(BODY)]
 
 
 async def test_the_batch_object_has_every_key_in_the_recorded_order(world: World) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slackwater.flow.schedule import Schedule
 from slackwater.flow.stored import Entry
-from slackwater.wire.lines import StoredRequest
+from slackwater.wire.stored import StoredRequest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAR = NOW + timedelta(hours=20)

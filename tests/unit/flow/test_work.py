@@ -346,7 +346,7 @@ async def test_a_batch_whose_requests_cannot_be_read_holds_up_nobody(tmp_path: P
         fine = await worker.ended(await worker.create({"b": {}}))
         assert fine.counts.succeeded == 1
         assert (await worker.batches.retrieve(WORKSPACE, lost.id)).processing_status == "in_progress"
-        assert worker.dispatcher.held == 0
+        await until(lambda: worker.dispatcher.held == 0)
 
 
 async def test_a_request_larger_than_a_synchronous_one_may_be_is_its_own_error(tmp_path: Path) -> None:

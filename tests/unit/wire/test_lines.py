@@ -12,14 +12,13 @@ from slackwater.domain.errors import InvalidRequestError
 from slackwater.domain.result import Usage
 from slackwater.wire.lines import (
     canceled_line,
-    decode_requests,
-    encode_request,
     errored_line,
     expired_line,
     finish_message,
     succeeded_line,
     usage_of,
 )
+from slackwater.wire.stored import decode_requests, encode_request, request_length
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 VALUES = st.dictionaries(TEXT, TEXT | st.integers() | st.lists(TEXT, max_size=3), max_size=4)
@@ -31,6 +30,8 @@ def test_stored_requests_come_back_as_they_were_sent(requests: list[tuple[dict[s
     raws = [json.dumps(params, indent=indent, ensure_ascii=False).encode() for params, indent in requests]
     data = b"".join(encode_request(n, n % 3, f"r-{n}", memoryview(raw)) for n, raw in enumerate(raws))
     found = decode_requests(data)
+    sizes = [request_length(n, n % 3, f"r-{n}", len(raw)) for n, raw in enumerate(raws)]
+    assert sum(sizes) == len(data)
     assert [(one.index, one.group, one.custom_id, one.damaged) for one in found] == [
         (n, n % 3, f"r-{n}", False) for n in range(len(raws))
     ]

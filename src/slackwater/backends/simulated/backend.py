@@ -44,23 +44,23 @@ class SimulatedBackend:
         visit = self._visit(call, stream=False)
         await self._before_service(visit.fault, call)
         try:
-            async with self.engine.in_service(visit) as usage:
-                await self.engine.decode(visit.answer.output_tokens)
+            async with self.engine.in_service(visit) as service:
+                await service.decode(visit.answer.output_tokens)
         except QueueFullError:
             raise BackendAwayError(f"{self._name}: the queue is full", full=True) from None
         await self._after_service(visit.fault)
-        return message(visit.answer, usage, message_id=self._new_id("msg"), model=call.upstream)
+        return message(visit.answer, service.usage, message_id=self._new_id("msg"), model=call.upstream)
 
     async def stream(self, call: Call) -> AsyncIterator[Json]:
         """Yield the answer's events; a fault that spoils a body strikes in the middle."""
         visit = self._visit(call, stream=True)
         await self._before_service(visit.fault, call)
         try:
-            async with self.engine.in_service(visit) as usage:
-                whole = message(visit.answer, usage, message_id=self._new_id("msg"), model=call.upstream)
+            async with self.engine.in_service(visit) as service:
+                whole = message(visit.answer, service.usage, message_id=self._new_id("msg"), model=call.upstream)
                 events = list(events_of(whole))
                 for place, (event, tokens) in enumerate(events):
-                    await self.engine.decode(tokens)
+                    await service.decode(tokens)
                     if place == len(events) // 2:
                         await self._after_service(visit.fault)
                     yield event

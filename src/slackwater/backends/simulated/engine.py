@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Self
 
 from slackwater.backends.simulated.answer import Answer, compose
 from slackwater.backends.simulated.cache import InputUsage, PrefixCache
@@ -20,6 +20,8 @@ from slackwater.ports import Clock
 MODELS = ("simulated",)
 _REMEMBERED_DIGESTS_MAX = 1_000_000
 _NORMAL = NormalDist()
+_NOTICED_SECONDS = 0.1
+"""A place that became free longer ago was held by a client who read slowly."""
 
 
 class QueueFullError(Exception):
@@ -50,12 +52,17 @@ class Visit:
 
 
 class Gate:
-    """Lets so many in at once, the others in order of arrival."""
+    """Lets so many in at once, the others in order of arrival.
 
-    def __init__(self, capacity: int, queue_max: int | None) -> None:
+    A place is taken over at the instant at which it became free, and not when this process found the time to see it:
+    an inference server does not stop computing for that.
+    """
+
+    def __init__(self, capacity: int, queue_max: int | None, clock: Clock) -> None:
         self._capacity = capacity
         self._queue_max = queue_max
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[float]] = deque()
         self.inside = 0
         self.inside_most = 0
 
@@ -64,18 +71,18 @@ class Gate:
         """Return how many wait."""
         return len(self._waiting)
 
-    async def enter(self) -> None:
-        """Wait for a place. Raises QueueFullError when too many wait already."""
+    async def enter(self) -> float:
+        """Wait for a place; return the instant at which it was free. Raises QueueFullError when too many wait."""
         if self.inside < self._capacity:
             self.inside += 1
             self.inside_most = max(self.inside_most, self.inside)
-            return
+            return self._clock.monotonic()
         if self._queue_max is not None and len(self._waiting) >= self._queue_max:
             raise QueueFullError
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._waiting.remove(turn)
@@ -83,12 +90,13 @@ class Gate:
                 self.leave()
             raise
 
-    def leave(self) -> None:
-        """Give the place to the next one who still waits."""
+    def leave(self, free_at: float = math.inf) -> None:
+        """Give the place, which is free now or became so a moment ago, to the next one who still waits."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)
+                now = self._clock.monotonic()
+                turn.set_result(min(max(free_at, now - _NOTICED_SECONDS), now))
                 return
         self.inside -= 1
 
@@ -96,12 +104,13 @@ class Gate:
 class Engine:
     """One simulated inference server."""
 
-    def __init__(self, options: SimulatedOptions, clock: Clock) -> None:
+    def __init__(self, options: SimulatedOptions, clock: Clock, *, timers_late_seconds: float = 0.0) -> None:
+        self._timers_late_seconds = timers_late_seconds
         self.options = options
         self.clock = clock
         self.counters: Counter[str] = Counter()
         """What `/stats` shows, by name."""
-        self.gate = Gate(options.capacity, options.queue_max)
+        self.gate = Gate(options.capacity, options.queue_max, clock)
         self.cache = PrefixCache(options.cache_tokens)
         self._plan = FaultPlan.parse(options.faults, options.seed)
         self._witness = Witness(options.witness) if options.witness is not None else None
@@ -156,10 +165,9 @@ class Engine:
         if seconds > 0:
             await self.clock.sleep(seconds)
 
-    async def decode(self, tokens: int) -> None:
-        """Let the time for so many output tokens pass."""
-        if self.options.tokens_per_second:
-            await self.wait(tokens / self.options.tokens_per_second)
+    async def wait_until(self, instant: float) -> None:
+        """Let time pass up to an instant of the clock, as exactly as timers can."""
+        await self.wait(instant - self.clock.monotonic() - self._timers_late_seconds)
 
     def latency_seconds(self, number: int, orders: Directives = NO_DIRECTIVES) -> float:
         """Return the time to first token of an arrival, without queueing and prefill."""
@@ -194,33 +202,48 @@ class Service:
     A class and not a generator, which would cost a twentieth of the whole request.
     """
 
-    __slots__ = ("_engine", "_visit")
+    __slots__ = ("_done_at", "_engine", "_visit", "usage")
+
+    usage: InputUsage
+    """What the prefill read."""
 
     def __init__(self, engine: Engine, visit: Visit) -> None:
         self._engine = engine
         self._visit = visit
 
-    async def __aenter__(self) -> InputUsage:
+    async def __aenter__(self) -> Self:
         """Wait for a place, then for the prefill. Raises QueueFullError when too many wait already."""
         engine, visit = self._engine, self._visit
-        await engine.gate.enter()
+        self._done_at = await engine.gate.enter()
         try:
-            usage, chain = engine.cache.look_up(visit.prompt)
+            self.usage, chain = engine.cache.look_up(visit.prompt)
             seconds = engine.latency_seconds(visit.number, visit.orders)
             if engine.options.prefill_tokens_per_second:
-                seconds += usage.prefill / engine.options.prefill_tokens_per_second
-            await engine.wait(seconds)
+                seconds += self.usage.prefill / engine.options.prefill_tokens_per_second
+            await self._work(seconds)
         except BaseException:
             engine.gate.leave()
             raise
         if chain:
             engine.cache.keep(chain)
-        engine.counters["input_tokens"] += usage.total
-        engine.counters["input_tokens_cached"] += usage.read
+        engine.counters["input_tokens"] += self.usage.total
+        engine.counters["input_tokens_cached"] += self.usage.read
         engine.counters["output_tokens"] += visit.answer.output_tokens
-        return usage
+        return self
+
+    async def decode(self, tokens: int) -> None:
+        """Let the time for so many output tokens pass."""
+        if self._engine.options.tokens_per_second:
+            await self._work(tokens / self._engine.options.tokens_per_second)
+
+    async def _work(self, seconds: float) -> None:
+        self._done_at += seconds
+        await self._engine.wait_until(self._done_at)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         """Give the place back."""
-        self._engine.gate.leave()
+        if kind is None and self._visit.fault is None:
+            self._engine.gate.leave(self._done_at)
+        else:
+            self._engine.gate.leave()
         self._engine.counters["answered" if kind is None else "broken_off"] += 1

@@ -10,7 +10,7 @@ from slackwater.backends.simulated.answer import message
 from slackwater.backends.simulated.chat import CHAT
 from slackwater.backends.simulated.connection import Connection, Handler, HTTPRequest
 from slackwater.backends.simulated.dialects import MESSAGES, Dialect, encode
-from slackwater.backends.simulated.engine import MODELS, Arrival, Engine, QueueFullError, Visit
+from slackwater.backends.simulated.engine import MODELS, Arrival, Engine, QueueFullError, Service, Visit
 from slackwater.backends.simulated.faults import BEFORE_SERVICE, MESSAGE, Fault, FaultKind
 from slackwater.backends.simulated.prompt import TOKEN_BYTES, Json, read_prompt
 from slackwater.backends.simulated.spoiled import respond_spoiled, stream_spoiled
@@ -119,14 +119,14 @@ class SimulatorServer:
     async def _serve(
         self, connection: Connection, dialect: Dialect, body: Json, arrival: Arrival, visit: Visit
     ) -> None:
-        async with self._engine.in_service(visit) as usage:
+        async with self._engine.in_service(visit) as service:
             message_id = f"msg_sim{self._run}{arrival.number:010d}"
-            whole = message(visit.answer, usage, message_id=message_id, model=str(body.get("model")))
+            whole = message(visit.answer, service.usage, message_id=message_id, model=str(body.get("model")))
             headers = b"request-id: req_sim%d\r\n" % arrival.number
             if body.get("stream") is True and not (visit.fault and visit.fault.kind in _STREAM_ALONE):
-                await self._stream(connection, dialect, list(dialect.frames(whole, body)), visit.fault)
+                await self._stream(connection, dialect, service, list(dialect.frames(whole, body)), visit.fault)
                 return
-            await self._engine.decode(visit.answer.output_tokens)
+            await service.decode(visit.answer.output_tokens)
             data = encode(dialect.whole(whole))
             if visit.fault is None:
                 connection.respond(200, data, headers)
@@ -136,13 +136,18 @@ class SimulatorServer:
             )
 
     async def _stream(
-        self, connection: Connection, dialect: Dialect, frames: list[tuple[bytes, int]], fault: Fault | None
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        service: Service,
+        frames: list[tuple[bytes, int]],
+        fault: Fault | None,
     ) -> None:
         connection.begin(b"text/event-stream; charset=utf-8", b"cache-control: no-cache\r\n")
         slow = fault is not None and fault.kind is FaultKind.SLOW
         middle = len(frames) // 2 if fault is not None and not slow else len(frames)
         for frame, tokens in frames[:middle]:
-            await self._engine.decode(tokens)
+            await service.decode(tokens)
             if fault is not None and slow:
                 await self._engine.wait(fault.seconds / len(frames))
             await connection.chunk(frame)

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from typing import Final
 
 from slackwater.backends.simulated.engine import Engine
 from slackwater.backends.simulated.options import SimulatedOptions
@@ -14,6 +15,9 @@ if sys.platform == "win32":
     from asyncio import run
 else:
     from uvloop import run
+
+_TIMERS_LATE_SECONDS: Final = 0.001
+"""Timers of the event loop count whole milliseconds and are late by one more often than not."""
 
 
 def serve(
@@ -29,7 +33,7 @@ def serve(
 
     Raises ValueError for a plan of faults that makes no sense, OSError when the address or the witness cannot be had.
     """
-    engine = Engine(options, clock)
+    engine = Engine(options, clock, timers_late_seconds=_TIMERS_LATE_SECONDS)
     run(_serve(SimulatorServer(engine, api_key=api_key), host, port, on_ready))
 
 
