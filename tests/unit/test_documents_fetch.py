@@ -13,11 +13,13 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
 
-from slackwater.documents import fetch
+from slackwater.documents import exchange
 from slackwater.documents.addresses import AllowList, Target, is_public
 from slackwater.documents.fetch import Fetcher
-from slackwater.domain.document import DocumentError
+from slackwater.domain.document import DocumentError, Fetched
 from support.pdf import text_pdf
 
 PUBLIC: Final = "93.184.215.14"
@@ -85,14 +87,14 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Write down addresses instead of dialling them."""
     found: list[str] = []
 
-    checked = fetch._Gate.socket
+    checked = exchange.Gate.socket
 
-    def note(self: fetch._Gate, info: tuple[Any, ...]) -> socket.socket:
+    def note(self: exchange.Gate, info: tuple[Any, ...]) -> socket.socket:
         checked(self, info).close()
         found.append(info[4][0])
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(fetch._Gate, "socket", note)
+    monkeypatch.setattr(exchange.Gate, "socket", note)
     return found
 
 
@@ -210,7 +212,7 @@ async def test_an_allowed_server_s_document_comes_with_its_type(site: Site) -> N
     site.serves("/b", "안녕".encode("euc-kr"), headers={"Content-Type": "text/plain; charset=EUC-KR"})
     site.serves("/c.csv", b"1,2", content_type="application/octet-stream")
     one = fetcher()
-    assert await one.fetch(site.url("/a")) == fetch.Fetched(data=pdf, media_type="application/pdf")
+    assert await one.fetch(site.url("/a")) == Fetched(data=pdf, media_type="application/pdf")
     text = await one.fetch(site.url("/b#part"))
     assert (text.media_type, (text.charset or "").lower()) == ("text/plain", "euc-kr")
     assert (await one.fetch(site.url("/c.csv"))).media_type == "text/csv"
@@ -266,10 +268,10 @@ async def test_a_redirect_is_judged_like_any_url(site: Site, to: str, reason: st
 async def test_nobody_is_led_from_https_to_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """E5: what was asked for in private is not sent in public."""
 
-    async def get(_: Fetcher, url: Any) -> Any:
-        return url.with_scheme("http")
+    async def ask(url: URL, *_: object) -> str:
+        return str(url.with_scheme("http"))
 
-    monkeypatch.setattr(Fetcher, "_get", get)
+    monkeypatch.setattr(exchange, "ask", ask)
     with pytest.raises(DocumentError, match="from https to http"):
         await Fetcher().fetch("https://docs.example/")
 
@@ -337,11 +339,14 @@ async def test_a_connection_that_fails_may_come_about_again_and_a_rule_that_forb
 async def test_a_certificate_that_is_not_good_does_not_become_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """As aiohttp reports it: its own error, with the library's as the cause."""
 
-    async def get(_: Fetcher, url: Any) -> Any:
+    async def request(*_: object, **__: object) -> NoReturn:
         error = ssl.SSLCertVerificationError(1, "self-signed certificate")
-        raise aiohttp.ClientConnectorCertificateError(url, error) from error
+        key = ConnectionKey(
+            "docs.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+        )
+        raise aiohttp.ClientConnectorCertificateError(key, error) from error
 
-    monkeypatch.setattr(Fetcher, "_get", get)
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
     with pytest.raises(DocumentError, match="no valid certificate") as told:
         await Fetcher().fetch("https://docs.example/")
     assert told.value.retry_after_seconds is None

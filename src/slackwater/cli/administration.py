@@ -30,7 +30,9 @@ def settings_of(config: Path | None, data: Path | None, server: dict[str, object
 
 def run_server(job: Coroutine[Any, Any, None]) -> None:
     """Run a server or worker until it stops. Raises Failure when it cannot start."""
+    gc.freeze()  # what was imported stays, and need not be searched again
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     choose = "choose another --port, --host or --data"
     with explained(choose), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(job)

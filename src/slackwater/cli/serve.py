@@ -1,6 +1,7 @@
 """`slackwater serve`: the server, and what its first words are."""
 
 import asyncio
+import gc
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
     The first start in an empty data directory makes a workspace and one API key, shown once (SLACKWATER_API_KEY chooses
     its value). Without a configuration, inference servers found on this machine are used; without any, a toy answers.
     """
+    gc.disable()  # until it runs: imports make much, and hardly any garbage
     from slackwater.main import serve as run  # noqa: PLC0415  # the whole server is not for client commands
 
     settings = settings_of(config, data, {"host": host, "port": port})

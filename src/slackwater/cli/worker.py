@@ -1,5 +1,6 @@
 """`slackwater worker`: more hands on the same PostgreSQL."""
 
+import gc
 from pathlib import Path
 
 import rich_click as click
@@ -13,6 +14,7 @@ from slackwater.cli.options import data_options
 @data_options
 def worker(config: Path | None, data: Path | None) -> None:
     """Work on batches without serving the API, beside servers on the same PostgreSQL database."""
+    gc.disable()  # until it runs: imports make much, and hardly any garbage
     from slackwater.main import work  # noqa: PLC0415  # the whole server is not for client commands
 
     settings = settings_of(config, data)
