@@ -101,7 +101,8 @@ class Fetcher:
 
     async def _exchange(self) -> Callable[[URL], Awaitable[Fetched | str]]:
         """Return what asks a server once, and the HTTP client with it: most servers never need one."""
-        exchange = await asyncio.to_thread(importlib.import_module, "slackwater.documents.exchange")
+        where = "slackwater.documents.exchange"
+        exchange = await asyncio.get_running_loop().run_in_executor(self._names, importlib.import_module, where)
 
         def ask(url: URL) -> Awaitable[Fetched | str]:
             gate = exchange.Gate(self._target(url), self._allow, self._resolve)
