@@ -5,6 +5,7 @@ import asyncio
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from slackwater.api import cors
 from slackwater.api.address import networks
@@ -30,6 +31,8 @@ class App:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._router = Router(ENDPOINTS)
+        self._log = _log.bind()
+        """Looked up once: most requests are logged at a level that is off."""
         self.stopping = asyncio.Event()
         """Set when the server begins to stop."""
         self.new_id = services.new_id
@@ -60,7 +63,7 @@ class App:
             _log.info("client left", request_id=context.request_id, path=context.path)
         except Exception as error:  # noqa: BLE001  # the boundary: every failure gets the envelope or a cut connection
             await _fail(error, context, reply)
-        reply.log()
+        reply.log(self._log)
 
     async def _answer(self, context: Context) -> Answer:
         scope = context.http.scope
@@ -124,12 +127,12 @@ class _Reply:
             headers["anthropic-workspace-id"] = context.workspace_id
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
-    def log(self) -> None:
+    def log(self, log: FilteringBoundLogger) -> None:
         """Write one line: reads quietly, writes and failures audibly."""
         context = self._context
         seconds = context.services.clock.monotonic() - context.started_at_seconds
         quiet = context.http.method in {"GET", "HEAD"} and (self.status or 0) < _OUR_FAULT
-        write = _log.debug if quiet else _log.info
+        write = log.debug if quiet else log.info
         write(
             "http request",
             method=context.http.method,

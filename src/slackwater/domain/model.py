@@ -1,11 +1,13 @@
 """Which backend and upstream name serve the model name that a client sends."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from slackwater.domain.pricing import FREE, Price
+
+_FOUND_MAX: Final = 1_024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +52,20 @@ class Routes:
     """All configured models, looked up by exact id first, then by glob in the order of the configuration."""
 
     routes: tuple[Route, ...]
+    _found: dict[str, Route | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was looked up before: requests by the hundred thousand name the same few."""
 
     def find(self, model: str) -> Route | None:
         """Return the route for a model name, or None when nothing serves it."""
+        try:
+            return self._found[model]
+        except KeyError:
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            route = self._found[model] = self._search(model)
+            return route
+
+    def _search(self, model: str) -> Route | None:
         for route in self.routes:
             if route.id == model:
                 return route
