@@ -145,16 +145,14 @@ class HTTPClient:
         """Send a request; its connection must be given back."""
         head, data = self._request(method, path, body, headers)
         reader = AnswerReader(BODY_BYTES_MAX, ERROR_BYTES_MAX)
-        started = self._pool.now()
         try:
             if failpoints.armed:
                 failpoints.hit("backend.before_send")
-            connection = await self._pool.take()
+            connection, spent = await self._pool.take()
         except (OSError, UnicodeError) as error:
             raise BackendAwayError(f"cannot connect: {type(error).__name__}: {error}") from error
         connection.send(head, data, reader)
-        spent = 0.0 if self._patient else self._pool.now() - started
-        connection.limit(self._timeout_seconds - spent, silence=self._patient)
+        connection.limit(self._timeout_seconds - (0.0 if self._patient else spent), silence=self._patient)
         return connection, reader
 
     def _request(

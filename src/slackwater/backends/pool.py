@@ -35,20 +35,20 @@ class Pool:
         self._open: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def now(self) -> float:
-        """Return loop seconds."""
-        return asyncio.get_running_loop().time()
+    async def take(self) -> tuple[Connection, float]:
+        """Return a connection to be used at once, without another turn of the loop, and the seconds it took.
 
-    async def take(self) -> Connection:
-        """Return a connection to be used at once, without another turn of the loop. Raises OSError."""
+        Raises OSError.
+        """
         while self._idle:
             connection = self._idle.pop()
             if connection.is_quiet:
-                return connection
+                return connection, 0.0
             self._drop(connection)
+        started = self._now()
         connection = await self._connect()
         self._open.add(connection)
-        return connection
+        return connection, self._now() - started
 
     def give_back(self, connection: Connection) -> None:
         """End an exchange, keeping its connection for the next one if that is possible."""
@@ -67,6 +67,10 @@ class Pool:
         self._idle.clear()
         for connection in list(self._open):
             self._drop(connection)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _drop(self, connection: Connection) -> None:
         connection.close()
@@ -98,7 +102,7 @@ class Pool:
 
     def _sweep(self) -> None:
         """Close what has been idle for long enough; the first of the list has been so for longest."""
-        kept_since = self.now() - KEEPALIVE_SECONDS
+        kept_since = self._now() - KEEPALIVE_SECONDS
         while self._idle and self._idle[0].idle_since <= kept_since:
             self._drop(self._idle.pop(0))
         self._sweeping = None
