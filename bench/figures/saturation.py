@@ -1,14 +1,22 @@
 """Saturation: how close the work comes to what the backend could do at best."""
 
+import json
 import math
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 from context import CONCURRENCY, Context, Row, config, create, wait_until_ended, warm_up
 from processes import Program, measured_by, simulator, slackwater
 from workload import batch_body, params_lines
 
+from slackwater.backends.simulated import SimulatedOptions
+from slackwater.backends.simulated.engine import Engine
+from slackwater.clock import SystemClock
+
 LATENCY_MS = 50
+SIGMA = 0.5
+"""Of the logarithm of uneven latencies: one in twenty takes more than twice as long as the median."""
 
 
 def measure(context: Context) -> list[Row]:
@@ -22,6 +30,8 @@ def measure(context: Context) -> list[Row]:
         given = _makespan(context.directory / "given", config(backend), body, least)
         found = _makespan(context.directory / "found", config(backend, max_in_flight=None), body, least)
         bare = _bare(backend, lines)
+    with simulator(context.directory / "uneven", *options, "--latency-sigma", str(SIGMA)) as backend:
+        uneven, least_uneven = _uneven(context.directory / "skewed", backend, body, requests)
     bound = f"{requests:,} requests, {LATENCY_MS} ms each, {CONCURRENCY} at once: {least:.2f} s at best"
     return [
         Row(figure="saturation, limit configured", ours=given, unit="s", yardstick=least, meaning=bound),
@@ -31,6 +41,13 @@ def measure(context: Context) -> list[Row]:
             unit="s",
             yardstick=least,
             meaning="the same without `max_in_flight` in the configuration",
+        ),
+        Row(
+            figure="saturation, log-normal latencies",
+            ours=uneven,
+            unit="s",
+            yardstick=least_uneven,
+            meaning=f"the same with a sigma of {SIGMA}: against the sum of all latencies, divided by {CONCURRENCY}",
         ),
         Row(
             figure="saturation, bare loop instead of us",
@@ -50,6 +67,16 @@ def _makespan(directory: Path, text: str, body: bytes, least_seconds: float) -> 
         created = create(server, body)
         wait_until_ended(server, created.batch["id"], first_seconds=0.9 * least_seconds, every_seconds=0.01)
         return time.perf_counter() - started
+
+
+def _uneven(directory: Path, backend: Program, body: bytes, requests: int) -> tuple[float, float]:
+    """Return the makespan and its lower bound: which latency an arrival gets follows from its number."""
+    engine = Engine(SimulatedOptions(latency_ms=LATENCY_MS, latency_sigma=SIGMA, capacity=CONCURRENCY), SystemClock())
+    roughly = requests * LATENCY_MS / 1_000 / CONCURRENCY
+    took = _makespan(directory, config(backend, max_in_flight=None), body, roughly)
+    with urlopen(f"{backend.url}/stats") as answer:  # noqa: S310  # our own simulator
+        arrived = json.load(answer)["arrived"]
+    return took, sum(engine.latency_seconds(number + 1) for number in range(arrived - requests, arrived)) / CONCURRENCY
 
 
 def _bare(backend: Program, lines: Path) -> float:
