@@ -100,9 +100,10 @@ async def spooled(
                 reading = ahead(path, length)
             async with reading as ingesting:
                 await _fill(writer, _while_room(context, pieces(context, bytes_max, text=through is None)), ingesting)
+                writer.close()  # or the loop would wait for what the last close of a removed file gives back
                 yield Spool(path=path, digest=writer.digest(), length=writer.length, ingesting=ingesting)
     finally:
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)  # of a long file it takes its time
 
 
 async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

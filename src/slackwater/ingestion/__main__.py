@@ -1,4 +1,4 @@
-"""The child: `python -m slackwater.ingestion SPOOL`. Nothing that starts slowly is imported here."""
+"""The child: `python -m slackwater.ingestion`. Nothing that starts slowly is imported here."""
 
 import gc
 import os
@@ -37,7 +37,11 @@ def _arrived(lines: Iterable[bytes], length: int) -> Iterator[int]:
     raise _GoneError
 
 
-def _main(spool: Path) -> None:
+def _main() -> None:
+    first = sys.stdin.buffer.readline()
+    if not first:
+        return  # never needed
+    spool = Path(msgspec.json.decode(first, type=str))
     length = spool.stat().st_size
     # A body made of millions of tiny entries would otherwise take many times its size before it can be refused.
     resource.setrlimit(resource.RLIMIT_AS, (length + _HEADROOM_BYTES, length + _HEADROOM_BYTES))
@@ -55,4 +59,4 @@ def _main(spool: Path) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main()

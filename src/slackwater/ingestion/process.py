@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -28,13 +29,18 @@ _ANSWER: Final = msgspec.msgpack.Decoder(Ingested)
 class Child:
     """Satisfies `ports.Ingesting`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, spool: Path) -> None:
         self._process = process
+        self._tell(json.dumps(str(spool)).encode())
 
     def grown(self, length: int) -> None:
-        """Tell the child; one that is gone says why by its exit status."""
+        """Tell the child."""
+        self._tell(b"%d" % length)
+
+    def _tell(self, line: bytes) -> None:
+        """Write a line; a child that is gone says why by its exit status."""
         if self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(b"%d\n" % length)
+            self._process.stdin.write(line + b"\n")
 
     async def ingested(self) -> Ingested:
         """Return the child's answer. Raises OSError when its disk was full, APIError for any other end."""
@@ -48,17 +54,32 @@ class Child:
 
 
 class Ingestion:
-    """Satisfies `ports.Ingestion`."""
+    """Satisfies `ports.Ingestion`. Entered as a context, it keeps a child in waiting once one has been needed."""
 
     def __init__(self) -> None:
         self._ahead = 0
+        self._open = False
+        self._waiting: asyncio.Task[asyncio.subprocess.Process] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self._open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the child in waiting."""
+        self._open = False
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            with suppress(OSError):
+                await _end(await waiting)
 
     async def __call__(self, spool: Path) -> Ingested:
         """Ingest a body that is there."""
         length = (await asyncio.to_thread(spool.stat)).st_size
         if length <= INLINE_BYTES_MAX:
             return await asyncio.to_thread(ingest_file, spool)
-        async with _child(spool) as child:
+        async with self._child(spool) as child:
             child.grown(length)
             return await child.ingested()
 
@@ -70,22 +91,39 @@ class Ingestion:
             return
         self._ahead += 1
         try:
-            async with _child(spool) as child:
+            async with self._child(spool) as child:
                 yield child
         finally:
             self._ahead -= 1
 
+    @asynccontextmanager
+    async def _child(self, spool: Path) -> AsyncIterator[Child]:
+        """Take a child; it and its hands are killed, and it is gone, when the context is left before it has ended."""
+        process = await self._taken()
+        try:
+            yield Child(process, spool)
+        finally:
+            await _end(process)
+            if self._open and self._waiting is None:
+                self._waiting = asyncio.create_task(_started())
 
-@asynccontextmanager
-async def _child(spool: Path) -> AsyncIterator[Child]:
-    """Start a child; it and its hands are killed, and it is gone, when the context is left before it has ended."""
+    async def _taken(self) -> asyncio.subprocess.Process:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            with suppress(OSError):
+                process = await waiting
+                if process.returncode is None:
+                    return process
+        return await _started()
+
+
+async def _started() -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *_COMMAND, str(spool), stdin=pipe, stdout=pipe, start_new_session=True
-    )
-    try:
-        yield Child(process)
-    finally:
-        if process.returncode is None:
+    return await asyncio.create_subprocess_exec(*_COMMAND, stdin=pipe, stdout=pipe, start_new_session=True)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await process.wait()

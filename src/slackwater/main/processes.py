@@ -85,13 +85,13 @@ async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstK
     """Run the server until SIGTERM or SIGINT. Raises ConfigError, or OSError when the address cannot be had."""
     configure_logging(settings.log.format, settings.log.level)
     pepper = load_pepper(settings, os.environ)
-    async with _core(settings) as core, asyncio.TaskGroup() as group:
+    async with _core(settings) as core, Ingestion() as ingestion, asyncio.TaskGroup() as group:
         stop = _stop_signal()
         keys = Keys(core.store, core.clock, core.ids.new, pepper)
         bootstrap = await keys.bootstrap(os.environ.get("SLACKWATER_API_KEY") or None)
         if on_first_key is not None and bootstrap.secret is not None:
             on_first_key(bootstrap.secret)
-        app = build_app(_services(core, keys, pepper))
+        app = build_app(_services(core, keys, pepper, ingestion))
         running = [group.create_task(job) for job in _background(core, working=settings.worker.enabled)]
 
         def started(host: str, port: int) -> None:
@@ -303,13 +303,13 @@ def _dispatcher(means: _Means, recorder: Recorder, released: asyncio.Event) -> D
     )
 
 
-def _services(core: Core, keys: Keys, pepper: bytes) -> Services:
+def _services(core: Core, keys: Keys, pepper: bytes, ingestion: Ingestion) -> Services:
     settings, connections = core.settings, core.connections
     return Services(
         admit=Admit(
             store=core.store,
             blobs=core.blobs,
-            ingestion=Ingestion(),
+            ingestion=ingestion,
             clock=core.clock,
             ids=core.ids,
             emit=core.emit,

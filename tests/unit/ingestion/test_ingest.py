@@ -81,11 +81,11 @@ def test_a_server_that_is_gone_is_no_error_and_leaves_no_file(tmp_path: Path) ->
     """D2: after `kill -9` of the server its log gets no traceback of the child, and the ordered copy is removed."""
     spool = tmp_path / "spool"
     spool.write_bytes(_body("hi"))
-    told = b"%d\n" % spool.stat().st_size
+    told = b'"%s"\n%d\n' % (os.fsencode(spool), spool.stat().st_size)
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        command = [sys.executable, "-m", ingestion.__name__, str(spool)]
+        command = [sys.executable, "-m", ingestion.__name__]
         done = subprocess.run(command, input=told, stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False)
     finally:
         os.close(writer)
@@ -97,8 +97,10 @@ def test_a_server_that_is_gone_before_the_body_has_arrived_is_no_error(tmp_path:
     """D2: what has arrived by then is not a batch."""
     spool = tmp_path / "spool"
     spool.write_bytes(_body("hi", "hello"))
-    command = [sys.executable, "-m", ingestion.__name__, str(spool)]
-    done = subprocess.run(command, input=b"20\n60\n", capture_output=True, timeout=30, check=False)
+    command = [sys.executable, "-m", ingestion.__name__]
+    done = subprocess.run(
+        command, input=b'"%s"\n20\n60\n' % os.fsencode(spool), capture_output=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert not spool.with_suffix(ORDERED).exists()
 
@@ -203,18 +205,38 @@ async def test_hands_are_not_left_behind(tmp_path: Path) -> None:
     await asyncio.to_thread(until, lambda: not _working_on(spool))
 
 
+async def test_a_child_waits_for_the_next_body_and_goes_with_the_server(tmp_path: Path) -> None:
+    """A Python process takes longer to start than a body of a megabyte to read; none is there before one was needed."""
+    spool = tmp_path / "spool"
+    spool.write_bytes(_body("x" * 300_000))
+    before = set(_children())
+    async with process.Ingestion() as one:
+        assert set(_children()) == before
+        assert (await one(spool)).size == 1
+        (waiting,) = await asyncio.to_thread(until, lambda: set(_children()) - before)
+        assert (await one(spool)).size == 1
+        (other,) = await asyncio.to_thread(until, lambda: set(_children()) - before)
+        assert other != waiting
+        os.kill(other, signal.SIGKILL)
+        assert one._waiting is not None
+        await (await one._waiting).wait()
+        assert (await one(spool)).size == 1  # one that has died in waiting is not taken
+    assert set(_children()) == before
+
+
 def _working_on(spool: Path) -> list[int]:
-    """Return the processes that are there and were started for a spool, children of children too."""
+    """Return the processes that write what comes of a spool, children of children too."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if os.fsencode(spool) in (directory / "cmdline").read_bytes().split(b"\0"):
+            files = {one.readlink() for one in (directory / "fd").iterdir()}
+            if spool.with_suffix(ORDERED) in files:
                 found.append(int(directory.name))
     return found
 
 
 async def _in_process(spool: Path) -> Ingested:
-    async with process._child(spool) as child:
+    async with process.Ingestion()._child(spool) as child:
         child.grown(len(await asyncio.to_thread(spool.read_bytes)))
         return await child.ingested()
 
