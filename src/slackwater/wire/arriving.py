@@ -34,12 +34,13 @@ def arriving(body: mmap.mmap, lengths: Iterable[int]) -> Iterator[tuple[list[Ite
     `body` is a private map (`ACCESS_COPY`) of the whole length; `lengths` tells how much of it has arrived, growing to
     all of it. The `params` of an entry is a view into the map. Raises OtherwiseError.
     """
-    start, count, wrong = -1, 0, 0
+    start, seen, count, wrong = -1, 0, 0, 0
     for length in lengths:
         body.madvise(mmap.MADV_DONTNEED)  # a page that was written to no longer shows what the file gets
         if start < 0:
             start = _start(body, length)
-        end = _last_comma(body, start, length) if length < len(body) else _closing(body, start)
+        end = _last_comma(body, start, seen, length) if length < len(body) else _closing(body, start)
+        seen = length - len(_NEXT)
         if end < 0:
             continue
         items = _decoded(body, start, end)
@@ -65,9 +66,9 @@ def _start(body: mmap.mmap, length: int) -> int:
     return found.end() - 1
 
 
-def _last_comma(body: mmap.mmap, start: int, length: int) -> int:
-    """Return the place of the last comma between two entries, as far as can be seen, or -1."""
-    found = body.rfind(_NEXT, start + 1, length)
+def _last_comma(body: mmap.mmap, start: int, seen: int, length: int) -> int:
+    """Return the place of the last comma between two entries, looking at what was not seen before, or -1."""
+    found = body.rfind(_NEXT, max(start + 1, seen), length)
     before = max(start + 1, found - _BLANKS_MAX)
     comma = _COMMA_BEFORE.search(body[before:found]) if found >= 0 else None
     return -1 if comma is None else before + comma.start()
