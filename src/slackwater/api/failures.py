@@ -86,5 +86,7 @@ def _headers(error: WireError) -> dict[str, str]:
 
 def report(error: Exception, context: Context) -> None:
     """Log what is ours to fix; typed errors are the client's business and were told to it."""
-    if not isinstance(error, WireError | AttemptFailedError | BackendAwayError):
+    if isinstance(error, OSError) and is_disk_full(error):
+        _log.error("request refused: no space left on the disk", request_id=context.request_id, path=context.path)
+    elif not isinstance(error, WireError | AttemptFailedError | BackendAwayError):
         _log.error("request failed", request_id=context.request_id, path=context.path, exc_info=error)

@@ -86,7 +86,7 @@ async def spooled(
     """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
 
     With `through` the body is bytes of any kind, otherwise text; `ahead` may read it while it arrives. Raises what
-    `pieces` and `through` raise, and OverloadedError when the disk is full, or has become so meanwhile (P4).
+    `pieces` and `through` raise, OverloadedError when the disk is nearly full, and OSError when nothing fits (P4).
     """
     if context.services.storage() != "ok":
         raise storage_full()

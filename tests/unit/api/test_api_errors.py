@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from slackwater.domain.errors import (
     BY_TYPE,
@@ -399,10 +400,14 @@ async def test_a_disk_that_fills_while_a_body_comes_refuses_the_rest_of_it(world
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 async def test_a_step_that_finds_no_room_is_the_same_529(world: World, number: int) -> None:
-    """P4: not an internal error, wherever the disk ran full."""
+    """P4: not an internal error, wherever the disk ran full, and no traceback in the log either."""
     world.admit.error = OSError(number, "No space left on device", "/secret")
-    async with world.client() as client:
-        response = await client.post(CREATE, content=b"{}")
+    with capture_logs() as logs:
+        async with world.client() as client:
+            response = await client.post(CREATE, content=b"{}")
+    (told,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert "no space left" in told["event"]
+    assert "exc_info" not in told
     assert (response.status_code, response.headers["x-should-retry"]) == (529, "false")
     assert envelope(response) == {"type": "overloaded_error", "message": "Storage is full"}
 
