@@ -164,10 +164,7 @@ class Sweeper:
 
     async def _remove_orphans(self) -> None:
         """Remove bytes that no row refers to: what crashes left between a put and its transaction."""
-        spool = self._options.spool  # a file of it that still grows was not left behind
-        found: list[tuple[str | Path, int]] = await asyncio.to_thread(
-            lambda: [(path, path.stat().st_size) for path in spool.iterdir()]
-        )
+        found: list[tuple[str | Path, int]] = await asyncio.to_thread(_filled, self._options.spool)
         for prefix in ("requests/", "results/", "files/", "partial/"):
             keys = await self._blobs.keys(prefix)
             for start in range(0, len(keys), 500):
@@ -176,3 +173,8 @@ class Sweeper:
         self._looks = Counter({one: self._looks[one] + 1 for one in found})
         for one in [one for (one, _), looks in self._looks.items() if looks >= ORPHAN_LOOKS]:
             await (self._blobs.delete(one) if isinstance(one, str) else asyncio.to_thread(one.unlink, missing_ok=True))
+
+
+def _filled(spool: Path) -> list[tuple[str | Path, int]]:
+    """List the spool with what grows while a file is filled, its length or its room: that one was not left behind."""
+    return [(path, (state := path.stat()).st_size + state.st_blocks) for path in spool.iterdir()]

@@ -55,18 +55,24 @@ async def test_the_times_of_files_say_nothing_about_their_age(tmp_path: Path, st
     """D1, D2, T3, F8: what was just written keeps its hour, wherever the wall clock stood; what grows is in use."""
     async with working(tmp_path, running=False) as worker:
         await worker.blobs.put("requests/between", [b"put, and not sealed yet"])
-        uploading = worker.directory / "uploading"
+        uploading, filling = worker.directory / "uploading", worker.directory / "filling"
         uploading.write_bytes(b"x")
+        filling.touch()
+        os.truncate(filling, 2**20)  # a body whose length is known has it from the start
         when = uploading.stat().st_mtime + step_seconds
-        for path in (tmp_path / "blobs" / "requests" / "between", uploading):
+        for path in (tmp_path / "blobs" / "requests" / "between", uploading, filling):
             os.utime(path, (when, when))
         await looked(worker.sweeper, ORPHAN_LOOKS - 1)
         with uploading.open("ab") as file:
             file.write(b"y")
+        with filling.open("r+b") as file:
+            file.write(b"z" * 2**16)
         assert await worker.blobs.keys("requests/") == ["requests/between"]
         await looked(worker.sweeper, 1)
         assert await worker.blobs.keys("requests/") == []
-        assert uploading.exists()
+        assert (uploading.exists(), filling.exists()) == (True, True)
+        await looked(worker.sweeper, ORPHAN_LOOKS)
+        assert (uploading.exists(), filling.exists()) == (False, False)
 
 
 async def test_bytes_that_had_a_row_meanwhile_have_their_hour_again(
