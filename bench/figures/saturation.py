@@ -76,7 +76,7 @@ def _uneven(directory: Path, backend: Program, body: bytes, requests: int) -> tu
     took = _makespan(directory, config(backend, max_in_flight=None), body, roughly)
     with urlopen(f"{backend.url}/stats") as answer:  # noqa: S310  # our own simulator
         arrived = json.load(answer)["arrived"]
-    return took, sum(engine.latency_seconds(number + 1) for number in range(arrived - requests, arrived)) / CONCURRENCY
+    return took, sum(map(engine.latency_seconds, range(arrived - requests + 1, arrived + 1))) / CONCURRENCY
 
 
 def _bare(backend: Program, lines: Path) -> float:

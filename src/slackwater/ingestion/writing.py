@@ -18,7 +18,6 @@ from slackwater.wire.stored import request_length, request_pieces, without_break
 from slackwater.writeback import written_back
 
 _STEP_BYTES: Final = 2**20
-_BROKEN: Final = 70  # EX_SOFTWARE
 
 
 def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> list[int]:
@@ -100,12 +99,12 @@ def _others(work: Callable[[int], None], starts: Iterable[int]) -> Iterator[None
 
 def _end(work: Callable[[int], None], start: int) -> NoReturn:
     """Work, and end the process."""
-    status = _BROKEN
+    status = os.EX_SOFTWARE
     try:
         work(start)
         status = 0
     except OSError as error:
-        status = error.errno or _BROKEN
+        status = error.errno or os.EX_SOFTWARE
     except BaseException:  # noqa: BLE001  # there is nobody above
         traceback.print_exc()
     finally:
