@@ -58,7 +58,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Return the current instant, aware UTC."""
-        return self._booted_at + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return self._booted_at + timedelta(0, time.clock_gettime(time.CLOCK_BOOTTIME))  # names cost a third of it
 
     def monotonic(self) -> float:
         """Return seconds that also count while the machine is suspended."""

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from slackwater.domain.batch import Admission, Backlog, Batch, Ingested, Lease
 from slackwater.domain.document import Form, Ready
@@ -301,8 +301,7 @@ class Ledger(Protocol):
         """Return the ledger, oldest day first."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One attempt, as a backend gets it."""
 
     params: Mapping[str, Any]

@@ -4,7 +4,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from struct import pack
@@ -106,7 +105,7 @@ def asked(content: Any = "hello", **params: Any) -> Call:
 
 async def infer(backend: LlamaCppBackend, call: Call) -> dict[str, Any]:
     """Return what a call gives, or raise it: the same as a person's call and, not streamed, as one of a batch."""
-    alone, of_batch = [await _outcome(backend, replace(call, custom_id=custom_id)) for custom_id in (None, "r1")]
+    alone, of_batch = [await _outcome(backend, call._replace(custom_id=custom_id)) for custom_id in (None, "r1")]
     told, expected = _comparable(of_batch), _comparable(alone)
     assert told == expected, f"{told} != {expected}"  # pytest shows no values here
     if isinstance(alone, Exception):

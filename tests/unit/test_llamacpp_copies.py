@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,4 +102,4 @@ async def test_a_batch_does_not_wait_where_every_process_is_kept_for_people(tmp_
 
 def of_batch(number: int) -> Call:
     """Make a call of a batch."""
-    return replace(asked(f"number {number}"), custom_id=f"r{number}")
+    return asked(f"number {number}")._replace(custom_id=f"r{number}")

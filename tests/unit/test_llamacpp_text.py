@@ -1,6 +1,5 @@
 """Text from the real engine: how it ends, what is not in it, and what must not get into the prompt."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +188,14 @@ async def test_a_tiny_model_answers_a_batch_in_one_piece_where_that_is_soon_over
         raise LookupError(path)
 
     async with local(tmp_path) as backend:
-        assert said(await backend.infer(replace(asked(), custom_id="r1")))
+        assert said(await backend.infer(asked()._replace(custom_id="r1")))
         monkeypatch.setattr("slackwater.backends.http.HTTPClient.events", events)
-        assert said(await backend.infer(replace(asked(max_tokens=128), custom_id="r1")))
+        assert said(await backend.infer(asked(max_tokens=128)._replace(custom_id="r1")))
         for call in (
             asked(),
-            replace(asked(max_tokens=129), custom_id="r1"),
-            replace(
-                asked(messages=[*asked().params["messages"], {"role": "assistant", "content": "h"}]), custom_id="r1"
+            asked(max_tokens=129)._replace(custom_id="r1"),
+            asked(messages=[*asked().params["messages"], {"role": "assistant", "content": "h"}])._replace(
+                custom_id="r1"
             ),
         ):
             with pytest.raises(LookupError):

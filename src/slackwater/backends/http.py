@@ -182,7 +182,7 @@ class HTTPClient:
         elif reader.over:
             body.clear()  # the traceback keeps it
             raise _too_large()
-        return Answer(status=reader.status, headers=reader.headers, body=body)
+        return Answer(reader.status, reader.headers, body)
 
 
 def _written(headers: Mapping[str, str]) -> str:

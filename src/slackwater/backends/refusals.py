@@ -51,8 +51,7 @@ _INPUT = re.compile(
 _TOTAL = re.compile(r"requested (?:a total of )?(\d+) tokens", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A backend's whole HTTP answer."""
 
     status: int

@@ -1,16 +1,14 @@
 """What became of a request, and the records in which results become durable."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ResultType = Literal["succeeded", "errored", "canceled", "expired"]
 RESULT_TYPES: tuple[ResultType, ...] = ("succeeded", "errored", "canceled", "expired")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one message. `input_tokens` excludes cached ones (contract §7)."""
 
     input_tokens: int = 0
@@ -22,16 +20,13 @@ class Usage:
     @staticmethod
     def total(usages: Iterable["Usage"]) -> "Usage":
         """Sum field by field."""
-        columns = zip(*map(_COUNTS, usages), strict=True)
-        return Usage(**dict(zip(Usage.__slots__, map(sum, columns), strict=False)))  # no columns: none used
+        return Usage(*map(sum, zip(*usages, strict=True)))  # no columns: none used
 
 
 NO_USAGE = Usage()
-_COUNTS: Callable[[Usage], tuple[int, ...]] = attrgetter(*Usage.__slots__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ResultLine:
+class ResultLine(NamedTuple):
     """One request's line, encoded and ready to be stored."""
 
     position: int

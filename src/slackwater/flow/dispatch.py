@@ -18,7 +18,7 @@ from slackwater.domain.ids import REQUEST, IdSource
 from slackwater.domain.limits import SHARD_REQUESTS_MAX
 from slackwater.domain.result import CommitReport, ResultLine
 from slackwater.flow.gate import Gate
-from slackwater.flow.holding import Holding
+from slackwater.flow.holding import Held, Holding, Tasks
 from slackwater.flow.infer import Infer, StoppedError, Turn
 from slackwater.flow.plan import MIXED
 from slackwater.flow.record import Recorder
@@ -83,6 +83,7 @@ class Dispatcher:
         self._room = asyncio.Event()
         self._backlogged: frozenset[str] = frozenset()
         """Backends of which the last look left shards that may be taken: only then is it worth looking again soon."""
+        self._tasks = Tasks(carry=self._carry, finish=self._finish, following=self._next)
         self._turn = 0
         self._turns: dict[str, int] = {}
         """When each batch with free shards was last given a turn, so that none is passed over for ever."""
@@ -279,30 +280,30 @@ class Dispatcher:
             self._pump()
 
     def _pump(self) -> None:
-        now = self._clock.now()
-        while not self._recorder.full:
-            entry = self._schedule.next(now=now, has_room=self._has_room)
-            if entry is None:
-                break
-            self._start(entry)
+        while (following := self._next()) is not None:
+            self._tasks.start(following)
         if any(self._missing(name) > 0 for name in self._backlogged):
             self._hungry.set()
 
     def _has_room(self, backend: str) -> bool:
         return backend == MIXED or self._gates[backend].has_room()
 
-    def _start(self, entry: Entry) -> None:
+    def _next(self) -> Held | None:
+        """Begin the next turn, if one may begin now."""
+        if self._recorder.full:
+            return None
+        entry = self._schedule.next(now=self._clock.now(), has_room=self._has_room)
+        if entry is None:
+            return None
         holding = self._holdings[entry.shard]
         gate = self._gates.get(holding.backend)
         if gate is not None:
             gate.take()
-        turn = Turn(entry=entry, lease=holding.lease, may_send=holding.may_send, gate=gate)
+        turn = Turn(entry, holding.lease, holding.may_send, gate)
         holding.turns.add(turn)
-        turn.task = asyncio.get_running_loop().create_task(self._work(holding, turn))
-        turn.task.add_done_callback(lambda _: self._finish(holding, turn))
+        return holding, turn
 
     def _finish(self, holding: Holding, turn: Turn) -> None:
-        """Clean up, outside of the task: one that is canceled before its first step runs none of its own code."""
         turn.let_go()
         self._came_back(turn)
         holding.turns.discard(turn)
@@ -313,13 +314,11 @@ class Dispatcher:
             turn.came_back = True
             self._schedule.came_back(turn.entry)
 
-    async def _work(self, holding: Holding, turn: Turn) -> None:
+    async def _carry(self, holding: Holding, turn: Turn) -> None:
         try:
-            line = await self._infer(turn, lambda: self._came_back(turn))
+            line = await self._infer(turn, self._came_back)
         except StoppedError:
             self._doubt(holding)
-            return
-        except asyncio.CancelledError:
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours must not cost the request's neighbours theirs (S8)
             line = self._fault(turn, error)

@@ -52,6 +52,8 @@ class Gate:
         self._clock = clock
         self._ceiling = ceiling
         self._limit = float(min(ceiling, 16) if adaptive else ceiling)
+        self.limit = int(self._limit)
+        """Calls that may be in flight now, at least 1."""
         self.in_flight = 0
         self.parked = 0
         """Batch requests that wait for their next attempt without a slot."""
@@ -63,11 +65,6 @@ class Gate:
         self._timer: asyncio.Task[None] | None = None
         self.on_room: list[asyncio.Event] = []
         """Set whenever a slot may have become free for batch work."""
-
-    @property
-    def limit(self) -> int:
-        """Calls that may be in flight now."""
-        return max(1, int(self._limit))
 
     @property
     def away(self) -> bool:
@@ -146,9 +143,10 @@ class Gate:
         if self._timer is not None:  # it may sleep far beyond the next probe
             self._timer.cancel()
             self._timer = None
-        # Doubling with every round of answers until the first refusal, one more a round after it.
-        never_full = self._decreased_at == float("-inf")
-        self._limit = min(float(self._ceiling), self._limit + (1.0 if never_full else 1.0 / self._limit))
+        if self._limit < self._ceiling:
+            # Doubling with every round of answers until the first refusal, one more a round after it.
+            never_full = self._decreased_at == float("-inf")
+            self._set_limit(min(float(self._ceiling), self._limit + (1.0 if never_full else 1.0 / self._limit)))
 
     def answered(self) -> None:
         """Hear that the backend is there although the call failed."""
@@ -160,9 +158,13 @@ class Gate:
         self._failures = 0 if full else self._failures + 1
         if full and now - self._decreased_at >= DECREASE_SECONDS:
             self._decreased_at = now
-            self._limit = max(1.0, self._limit * DECREASE)
+            self._set_limit(max(1.0, self._limit * DECREASE))
         if self.away:
             self._closed_until = max(self._closed_until, now + max(PROBE_SECONDS, retry_after_seconds or 0.0))
+
+    def _set_limit(self, limit: float) -> None:
+        self._limit = limit
+        self.limit = int(limit)
 
     def _free(self, *, interactive: bool) -> bool:
         if self.away and self._clock.monotonic() < self._closed_until:
@@ -172,19 +174,22 @@ class Gate:
         return not self._hushes and self.in_flight < self.limit + min(self._reserved, self._people)
 
     def _admit(self) -> None:
-        for queue, interactive in ((self._interactive, True), (self._batch, False)):
-            while queue and self._free(interactive=interactive):
-                waiter = queue.popleft()
-                if not waiter.done():
-                    self.take(interactive=interactive)
-                    waiter.set_result(None)
+        if self._interactive or self._batch:
+            for queue, interactive in ((self._interactive, True), (self._batch, False)):
+                while queue and self._free(interactive=interactive):
+                    waiter = queue.popleft()
+                    if not waiter.done():
+                        self.take(interactive=interactive)
+                        waiter.set_result(None)
         self._arm()
         for event in self.on_room:
             event.set()
 
     def _arm(self) -> None:
         """While the backend is away nothing else would wake those who wait for the next probe."""
-        closed = self.away and self._clock.monotonic() < self._closed_until
+        if not self.away:
+            return
+        closed = self._clock.monotonic() < self._closed_until
         if closed and (self._timer is None or self._timer.done()):
             self._timer = asyncio.get_running_loop().create_task(self._probe_later())
 

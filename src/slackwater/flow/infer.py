@@ -6,8 +6,9 @@ the request itself may have caused is tried a few times; what the backend refuse
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from slackwater.domain.batch import Lease
 from slackwater.domain.errors import APIError, AttemptFailedError, BackendAwayError, StoreUnavailableError, WireError
@@ -32,8 +33,7 @@ class StoppedError(Exception):
     """The request may not be sent any more: canceled, expired, or the lease is not certain (C2, T2, X5)."""
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """One request's turn at being worked on."""
 
     entry: Entry
@@ -46,7 +46,7 @@ class Turn:
     """True from the first byte sent to the answer: such a turn is given a grace period when its batch is stopped."""
     came_back: bool = False
     """True once its first attempt has come back."""
-    task: asyncio.Task[None] | None = field(default=None)
+    task: asyncio.Task[None] | None = None
 
     def let_go(self) -> None:
         """Give the slot back, if it holds one."""
@@ -82,22 +82,20 @@ class Infer:
         route = self._routes.find(model) if model != MIXED else None
         return route.backend if route is not None else MIXED
 
-    async def __call__(self, turn: Turn, on_answer: Callable[[], None]) -> ResultLine:
+    async def __call__(self, turn: Turn, on_answer: Callable[[Turn], None]) -> ResultLine:
         """Return the request's line; `on_answer` is called when its first attempt has come back.
 
         Raises StoppedError when it may not be sent. The turn's slot is given back in every case.
         """
-        started = self._clock.monotonic()
         try:
             line = await self._result(turn, on_answer)
         finally:
-            on_answer()
+            on_answer(turn)
             turn.let_go()
-        took, batch_id = self._clock.monotonic() - started, turn.lease.batch_id
-        self._emit(RequestResolved(batch_id=batch_id, model=line.model, type=line.type, seconds=took, usage=line.usage))
+        self._emit(RequestResolved(turn.lease.batch_id, line.model, line.type, line.usage))
         return line
 
-    async def _result(self, turn: Turn, on_answer: Callable[[], None]) -> ResultLine:
+    async def _result(self, turn: Turn, on_answer: Callable[[Turn], None]) -> ResultLine:
         request = turn.entry.request
         model = turn.lease.shard.model
         try:
@@ -108,19 +106,13 @@ class Infer:
             message = await self._attempts(turn, resolved, on_answer)
         except WireError as error:
             line = errored_line(request.custom_id, error, self._ids.new(REQUEST))
-            return ResultLine(position=turn.entry.position, type="errored", line=line, model=model)
-        charge = meter(message, model=model, route=resolved.route, tier="batch")
-        finished = finish_message(message, charge.usage, model=model, service_tier="batch")
-        return ResultLine(
-            position=turn.entry.position,
-            type="succeeded",
-            line=succeeded_line(request.custom_id, finished),
-            model=model,
-            usage=charge.usage,
-            cost_nanousd=charge.cost_nanousd,
-        )
+            return ResultLine(turn.entry.position, "errored", line, model)
+        usage, cost = meter(message, route=resolved.route, tier="batch")
+        finished = finish_message(message, usage, model=model, service_tier="batch")
+        line = succeeded_line(request.custom_id, finished)
+        return ResultLine(turn.entry.position, "succeeded", line, model, usage, cost)
 
-    async def _attempts(self, turn: Turn, resolved: Resolved, on_answer: Callable[[], None]) -> dict[str, Any]:
+    async def _attempts(self, turn: Turn, resolved: Resolved, on_answer: Callable[[Turn], None]) -> dict[str, Any]:
         """Send until there is an answer. Raises the WireError that becomes the result."""
         route, checked = resolved.route, resolved.checked
         gate, backend = self._gates[route.backend], self._backends[route.backend]
@@ -133,16 +125,12 @@ class Infer:
             if not turn.may_send():
                 raise StoppedError
             sends += 1
-            call = Call(
-                params=checked.params,
-                upstream=upstream,
-                version=turn.lease.terms.version,
-                betas=turn.lease.terms.betas,
-                custom_id=turn.entry.request.custom_id,
-                attempt=sends,
-            )
+            terms, custom_id = turn.lease.terms, turn.entry.request.custom_id
+            call = Call(checked.params, upstream, terms.version, terms.betas, custom_id, sends)
             try:
-                return await self._attempt(turn, gate, backend, call, resolved)
+                if checked.material:
+                    return await self._filled(turn, gate, backend, call, resolved)
+                return await self._send(turn, gate, backend, call)
             except BackendAwayError as away:
                 pause = backoff_seconds(sends, away.retry_after_seconds)
             except AttemptFailedError as failed:
@@ -150,7 +138,7 @@ class Infer:
                 if failures >= ATTEMPTS_MAX:
                     raise failed.error from failed
                 pause, parked = backoff_seconds(failures, failed.error.retry_after_seconds), failed.parks
-            on_answer()
+            on_answer(turn)
             turn.let_go()
             gate.parked += parked
             try:
@@ -158,12 +146,8 @@ class Infer:
             finally:
                 gate.parked -= parked
 
-    async def _attempt(
-        self, turn: Turn, gate: Gate, backend: Backend, call: Call, resolved: Resolved
-    ) -> dict[str, Any]:
-        """Make one attempt; a request with sources holds its slot while what they stand for is got ready."""
-        if not resolved.checked.material:
-            return await self._send(turn, gate, backend, call)
+    async def _filled(self, turn: Turn, gate: Gate, backend: Backend, call: Call, resolved: Resolved) -> dict[str, Any]:
+        """Make one attempt at a request with sources: it holds its slot while what they stand for is got ready."""
         with gate.hearing():
             reads = await backend.reads()
         job = Job(workspace_id=turn.lease.workspace_id, batch_id=turn.lease.batch_id, route=resolved.route, reads=reads)
@@ -171,7 +155,7 @@ class Infer:
             async with self._material.filled(call.params, job) as filled:
                 if not turn.may_send():
                     raise StoppedError
-                message = await self._send(turn, gate, backend, replace(call, params=filled.params))
+                message = await self._send(turn, gate, backend, call._replace(params=filled.params))
         except StoreUnavailableError as error:
             raise BackendAwayError(f"the store is away: {error}") from error
         return await filled.answer(message)
@@ -196,7 +180,7 @@ class Infer:
             return message
         finally:
             turn.sending = False
-            self._emit(AttemptEnded(backend=gate.name, outcome=outcome, seconds=self._clock.monotonic() - started))
+            self._emit(AttemptEnded(gate.name, outcome, self._clock.monotonic() - started))
 
     async def _move(self, turn: Turn, gate: Gate) -> None:
         """Get a slot at the request's own backend, giving back one held elsewhere."""

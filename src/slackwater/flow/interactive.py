@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from slackwater.domain.batch import Terms
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, OverloadedError
 from slackwater.domain.model import Routes
+from slackwater.domain.result import Charge
 from slackwater.flow.gate import PROBE_SECONDS, Gate
 from slackwater.flow.material import Filled, Job, Material
 from slackwater.flow.meter import meter
@@ -144,7 +145,8 @@ class Interactive:
             gate.succeeded()
 
     async def _charge(self, message: dict[str, Any], asked: Resolved, caller: Caller) -> None:
-        charge = meter(message, model=asked.checked.model, route=asked.route, tier="standard")
+        usage, cost = meter(message, route=asked.route, tier="standard")
+        charge = Charge(model=asked.checked.model, requests=1, usage=usage, cost_nanousd=cost)
         await self._ledger.charge(caller.workspace_id, "standard", charge, self._clock.now())
 
 

@@ -5,8 +5,9 @@ route and limits. What its sources stand for is found out later. The same step s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from slackwater.domain.batch import Terms
 from slackwater.domain.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
@@ -16,8 +17,7 @@ from slackwater.wire.carriers import carriers
 from slackwater.wire.params import Checked, ParamsError, check_count_tokens, check_messages
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """A request ready to be sent."""
 
     checked: Checked
@@ -41,7 +41,7 @@ def resolve(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bo
         raise InvalidRequestError(message)
     _check_profile(checked.params, terms)
     _check_images(checked, route)
-    return Resolved(checked=checked, route=route)
+    return Resolved(checked, route)
 
 
 def resolve_count(body: bytes, *, terms: Terms, routes: Routes) -> Resolved:
@@ -52,7 +52,7 @@ def resolve_count(body: bytes, *, terms: Terms, routes: Routes) -> Resolved:
         raise InvalidRequestError(error.message, details=error.details) from None
     route = _route(checked.model, routes)
     _check_images(checked, route)
-    return Resolved(checked=checked, route=route)
+    return Resolved(checked, route)
 
 
 def _check(body: bytes | memoryview, *, terms: Terms, routes: Routes, batch: bool) -> tuple[Checked, Route]:

@@ -8,13 +8,16 @@ Where a backend has slots, each with a cache of its own, its lanes decide instea
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
+from typing import Any, TypeVar
 
 from slackwater.flow.lanes import URGENT, Lanes
 from slackwater.flow.stored import Entry, ShardKey
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, eq=False)
@@ -108,8 +111,8 @@ class Schedule:
                 entry = lanes.next(now, spread=backend not in self.expecting)
                 if entry is not None:
                     return entry
-        for workspace in sorted(self._workspaces.values(), key=lambda one: one.served):
-            for batch in sorted(workspace.batches.values(), key=lambda batch: _rank(batch, now)):
+        for workspace in _sorted(self._workspaces, lambda one: one.served):
+            for batch in _sorted(workspace.batches, lambda batch: _rank(batch, now)):
                 entry = self._from_batch(batch, has_room)
                 if entry is not None:
                     workspace.served += entry.cost
@@ -131,11 +134,12 @@ class Schedule:
             self._tidy(batch)
 
     def _from_batch(self, batch: _Batch, has_room: Callable[[str], bool]) -> Entry | None:
-        room: dict[str, bool] = {}
+        busy = None
         for shard in batch.shards:
-            if shard.backend not in room:
-                room[shard.backend] = has_room(shard.backend)
-            if not room[shard.backend]:
+            if shard.backend == busy:
+                continue
+            if not has_room(shard.backend):
+                busy = shard.backend
                 continue
             for run in shard.runs:
                 if run.group in batch.warming:
@@ -160,6 +164,11 @@ class Schedule:
             del self._batches[batch.id], batch.workspace.batches[batch.id]
             if not batch.workspace.batches:
                 del self._workspaces[batch.workspace.id]
+
+
+def _sorted(values: Mapping[str, _T], key: Callable[[_T], Any]) -> Iterable[_T]:
+    """Sort; most often there is just one."""
+    return sorted(values.values(), key=key) if len(values) > 1 else list(values.values())
 
 
 def _rank(batch: _Batch, now: datetime) -> tuple[bool, float, str]:

@@ -1,7 +1,6 @@
 """Stored: a shard's requests as they lie in the blob of its batch, one for each position, damaged or not."""
 
-from dataclasses import dataclass
-
+import msgspec
 import structlog
 
 from slackwater.domain.batch import Lease
@@ -18,8 +17,7 @@ ShardKey = tuple[str, int]
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A request of a held shard, waiting to be sent."""
 
     position: int

@@ -17,6 +17,7 @@ class _Header(msgspec.Struct, array_like=True):
     model: str
     cost_nanousd: int
     usage: tuple[int, int, int, int, int]
+    """The fields of `Usage`, none left out."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -25,20 +26,7 @@ _HEADER = msgspec.json.Decoder(_Header)
 
 def encode_record(result: ResultLine) -> bytes:
     """Write a record: the checksum in hex, the header, a tab, the line with its LF."""
-    usage = result.usage
-    header = _Header(
-        result.position,
-        result.type,
-        result.model,
-        result.cost_nanousd,
-        (
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_creation_5m_input_tokens,
-            usage.cache_creation_1h_input_tokens,
-            usage.cache_read_input_tokens,
-        ),
-    )
+    header = _Header(result.position, result.type, result.model, result.cost_nanousd, result.usage)
     payload = _ENCODER.encode(header) + b"\t" + result.line
     return b"%08x" % zlib.crc32(payload) + payload
 
@@ -67,11 +55,5 @@ def decode_record(record: bytes) -> ResultLine | None:
         line=line,
         model=header.model,
         cost_nanousd=header.cost_nanousd,
-        usage=Usage(
-            input_tokens=header.usage[0],
-            output_tokens=header.usage[1],
-            cache_creation_5m_input_tokens=header.usage[2],
-            cache_creation_1h_input_tokens=header.usage[3],
-            cache_read_input_tokens=header.usage[4],
-        ),
+        usage=Usage(*header.usage),
     )

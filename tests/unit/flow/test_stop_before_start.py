@@ -1,11 +1,10 @@
 """A batch that is stopped between the decision to send a request and the first step of the task that sends it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from slackwater.flow.dispatch import Dispatcher
+from slackwater.flow.holding import Held, Tasks
 from support.worker import WORKSPACE, until, working
 
 
@@ -17,15 +16,15 @@ async def test_a_cancel_before_a_task_s_first_step_leaks_neither_slot_nor_shard(
     Found by the SDKs' acceptance tests, which cancel a few milliseconds after they create: the batch never ended, and
     its slots were gone for everybody else.
     """
-    start = Dispatcher._start
+    start = Tasks.start
 
-    def start_and_stop(dispatcher: Dispatcher, entry: Any) -> None:
-        start(dispatcher, entry)
-        dispatcher.stop(entry.shard[0])
+    def start_and_stop(tasks: Tasks, held: Held) -> None:
+        start(tasks, held)
+        worker.dispatcher.stop(held[0].lease.batch_id)
 
     async with working(tmp_path) as worker:
         with monkeypatch.context() as patched:
-            patched.setattr(Dispatcher, "_start", start_and_stop)
+            patched.setattr(Tasks, "start", start_and_stop)
             batch = await worker.create({"r0": {}, "r1": {}})
             await until(lambda: batch.id in worker.dispatcher._stops)
         await worker.batches.cancel(WORKSPACE, batch.id)

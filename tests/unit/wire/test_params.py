@@ -158,9 +158,8 @@ CLASSIC_ONLY: list[dict[str, Any]] = [
 def test_a_body_that_keeps_the_rules_comes_back_as_it_was_sent(params: dict[str, Any], version: str) -> None:
     """Nothing is dropped, coerced or filled in; a backend gets what the client wrote."""
     checked = check_messages(msgspec.json.encode(params), version=version, batch=False)
-    assert checked == Checked(
-        params=params, model="m", max_tokens=params["max_tokens"], stream=params.get("stream", False)
-    )
+    told = (checked.params, checked.model, checked.max_tokens, checked.stream)
+    assert told == (params, "m", params["max_tokens"], params.get("stream", False))
 
 
 @pytest.mark.parametrize("params", CLASSIC_ONLY)
@@ -197,7 +196,7 @@ def test_token_counting_takes_a_prompt_without_max_tokens() -> None:
     params = body(IMAGE, system="s", tools=[TOOL], tool_choice={"type": "auto"}, thinking=THINKING)
     del params["max_tokens"]
     checked = check_count_tokens(msgspec.json.encode(params), version=NEWER)
-    assert checked == Checked(params=params, model="m", max_tokens=0, stream=False)
+    assert checked == Checked(params=params, model="m", max_tokens=0, stream=False, material=True)
 
 
 def test_a_slice_of_a_larger_buffer_is_checked_like_bytes() -> None:

@@ -5,9 +5,9 @@ they are plain.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from pydantic_core import SchemaValidator, ValidationError
 
 from slackwater.wire.carriers import MATERIAL
@@ -29,8 +29,7 @@ _NOT_IN_A_BATCH = frozenset(
 )  # contract §4.1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """A Messages body that keeps every rule we know."""
 
     params: Mapping[str, Any]
@@ -41,9 +40,9 @@ class Checked:
     """Output tokens at most, ≥ 0; 0 pre-warms a cache (synchronous only), and is what token counting gets."""
     stream: bool
     """Whether server-sent events were asked for; never in a batch."""
-    material: bool = field(default=False, compare=False)
+    material: bool = False
     """Whether it has blocks that carry more than words (`wire.carriers`)."""
-    samples: bool = field(default=False, compare=False)
+    samples: bool = False
     """Whether it says how to sample, which not every version takes (contract §1.2)."""
 
 
