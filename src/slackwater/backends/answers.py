@@ -14,7 +14,7 @@ HEAD_BYTES_MAX = 64 * 1024
 
 _GZIP_OR_ZLIB = 47
 """The window size that has zlib find out which of the two it is."""
-_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_COMPRESSED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _SWITCHING = 101
 _FINAL_FROM = 200
 _ERRORS_FROM = 300
@@ -27,14 +27,12 @@ class UnreadableAnswerError(Exception):
 class AnswerReader:
     """Reads one answer. `feed` it until it is `whole` or `over`, or `end` it where the connection ends."""
 
-    __slots__ = ("_beside", "_inflate", "_limit", "_limits", "_parser", "_sized", "begun", "body", "headers", "over",
+    __slots__ = ("_beside", "_head", "_inflate", "_limit", "_limits", "_parser", "_sized", "begun", "body", "over",
                  "received", "reusable", "status", "whole")  # fmt: skip
 
     def __init__(self, body_bytes_max: int, error_bytes_max: int) -> None:
         """Begin; the second limit counts where the status is not 2xx."""
         self.status = 0
-        self.headers: dict[str, str] = {}
-        """By names in lower case; of a repeated one the first."""
         self.body = bytearray()
         """What came so far, decoded; whoever reads piece by piece takes it out."""
         self.received = 0
@@ -47,6 +45,7 @@ class AnswerReader:
         """The body is larger than its limit: nothing more of it is read."""
         self.reusable = False
         """Another exchange may follow on the same connection."""
+        self._head: list[tuple[bytes, bytes]] = []
         self._limits = body_bytes_max, error_bytes_max
         self._limit = 0
         self._beside = 0
@@ -54,6 +53,14 @@ class AnswerReader:
         self._inflate: Any = None
         self._parser: Any = httptools.HttpResponseParser(self)
         """None once the answer is whole: it holds this reader, and two that hold each other stay in memory for long."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By names in lower case; of a repeated one the first."""
+        return {str(name, "latin-1"): str(value, "latin-1") for name, value in self._named().items()}
+
+    def _named(self) -> dict[bytes, bytes]:
+        return {name.lower(): value for name, value in reversed(self._head)}
 
     def feed(self, data: bytes) -> None:
         """Take what arrived. Raises UnreadableAnswerError."""
@@ -95,7 +102,7 @@ class AnswerReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and not what follows a body."""
         if not self.begun:
-            self.headers.setdefault(str(name, "latin-1").lower(), str(value, "latin-1"))
+            self._head.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Look at the head, unless it is an interim one, which the real one follows."""
@@ -103,7 +110,7 @@ class AnswerReader:
             return
         status = self._parser.get_status_code()
         if status < _FINAL_FROM and status != _SWITCHING:
-            self.headers.clear()
+            self._head.clear()
             return
         self.status = status
         self.begun = True
@@ -133,16 +140,17 @@ class AnswerReader:
 
     def _read_framing(self) -> None:
         """Read how the body is written. Raises UnreadableAnswerError for what was not asked for."""
-        transfer, length = self.headers.get("transfer-encoding"), self.headers.get("content-length")
-        if transfer is not None and transfer.strip().lower() != "chunked":
+        named = self._named()
+        transfer, length = named.get(b"transfer-encoding"), named.get(b"content-length")
+        if transfer is not None and transfer.strip().lower() != b"chunked":
             message = "an unknown transfer-encoding"
             raise UnreadableAnswerError(message)
         self._sized = transfer is not None or length is not None
         if length is not None and self.status < _ERRORS_FROM:
             self.over = int(length) > self._limit
-        encoding = self.headers.get("content-encoding", "").strip().lower()
+        encoding = named.get(b"content-encoding", b"").strip().lower()
         if encoding in _COMPRESSED:
             self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-        elif encoding not in {"", "identity"}:
+        elif encoding not in {b"", b"identity"}:
             message = "an unknown content-encoding"
             raise UnreadableAnswerError(message)

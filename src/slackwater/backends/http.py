@@ -179,10 +179,11 @@ class HTTPClient:
             body = body[:ERROR_BYTES_MAX]
             for secret in self._secrets:
                 body = body.replace(secret, b"***")
-        elif reader.over:
+            return Answer(reader.status, body, reader.headers)
+        if reader.over:
             body.clear()  # the traceback keeps it
             raise _too_large()
-        return Answer(reader.status, reader.headers, body)
+        return Answer(reader.status, body)
 
 
 def _written(headers: Mapping[str, str]) -> str:

@@ -55,10 +55,10 @@ class Answer(msgspec.Struct, frozen=True):
     """A backend's whole HTTP answer."""
 
     status: int
-    headers: Mapping[str, str]
-    """Case-insensitive."""
     body: bytes | bytearray
     """Cut short when `status` is not 2xx."""
+    headers: Mapping[str, str] = {}
+    """By names in lower case, when `status` is not 2xx: nobody asks for others."""
 
 
 def broken(reason: str) -> AttemptFailedError:

@@ -68,13 +68,9 @@ def usage_of(message: dict[str, Any]) -> Usage:
     told = message["usage"].get
     creation = told("cache_creation")
     one_hour = (creation.get("ephemeral_1h_input_tokens") or 0) if creation else 0
-    return Usage(
-        input_tokens=told("input_tokens") or 0,
-        output_tokens=told("output_tokens") or 0,
-        cache_creation_5m_input_tokens=max(0, (told("cache_creation_input_tokens") or 0) - one_hour),
-        cache_creation_1h_input_tokens=one_hour,
-        cache_read_input_tokens=told("cache_read_input_tokens") or 0,
-    )
+    five_minutes = max(0, (told("cache_creation_input_tokens") or 0) - one_hour)
+    read = told("cache_read_input_tokens") or 0
+    return Usage(told("input_tokens") or 0, told("output_tokens") or 0, five_minutes, one_hour, read)
 
 
 def finish_message(message: dict[str, Any], usage: Usage, *, model: str, service_tier: str) -> dict[str, Any]:
