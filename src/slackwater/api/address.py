@@ -1,6 +1,7 @@
 """The base of absolute URLs. Clients send their key there, so it must be ours (contract §4.6 rule 8, E9)."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -17,16 +18,16 @@ def base_url(context: Context) -> str:
     The configured one; else what a trusted proxy forwarded; else the `Host` the client named, if it is a loopback name
     or the address it is connected to; else that address. An unknown `Host` is never used.
     """
-    services, http = context.services, context.http
+    services, http, headers = context.services, context.http, context.headers
     if services.public_url:
         return services.public_url.rstrip("/")
     if _from_proxy(http, services.trusted_proxies):
-        forwarded = _forwarded(http)
+        forwarded = _forwarded(headers, http.scope["scheme"])
         if forwarded is not None:
             return forwarded
     own_host, own_port = http.scope.get("server") or ("localhost", None)
     own_name = f"[{own_host}]" if ":" in own_host else own_host
-    named = _HOST.fullmatch(http.headers.get("host", ""))
+    named = _HOST.fullmatch(headers.get("host", ""))
     if named is not None and ((name := named[1].lower()) in _LOOPBACK or name == own_name):
         return f"{http.scope['scheme']}://{named[0]}"
     if own_port is None:
@@ -34,10 +35,9 @@ def base_url(context: Context) -> str:
     return f"{http.scope['scheme']}://{own_name}:{own_port}"
 
 
-def _forwarded(http: HTTPRequest) -> str | None:
+def _forwarded(headers: Mapping[str, str], scheme: str) -> str | None:
     """Read what the nearest proxy says about the address the client used; None when it is not a plain one."""
-    headers = http.headers
-    proto = _last(headers.get("x-forwarded-proto", http.scope["scheme"])).lower()
+    proto = _last(headers.get("x-forwarded-proto", scheme)).lower()
     host = _last(headers.get("x-forwarded-host", headers.get("host", "")))
     prefix = _last(headers.get("x-forwarded-prefix", "")).rstrip("/")
     if proto not in {"http", "https"} or not _HOST.fullmatch(host) or not _PREFIX.fullmatch(prefix):

@@ -1,6 +1,7 @@
 """The ASGI application: routing, the headers every response carries, and the envelope for every failure."""
 
 import asyncio
+import logging
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -32,7 +33,9 @@ class App:
         self._services = services
         self._router = Router(ENDPOINTS)
         self._log = _log.bind()
-        """Looked up once: most requests are logged at a level that is off."""
+        """Looked up once."""
+        self._quietly = self._log.is_enabled_for(logging.DEBUG)
+        """Whether what is hardly worth a line is logged at all."""
         self.stopping = asyncio.Event()
         """Set when the server begins to stop."""
         self.new_id = services.new_id
@@ -63,11 +66,12 @@ class App:
             _log.info("client left", request_id=context.request_id, path=context.path)
         except Exception as error:  # noqa: BLE001  # the boundary: every failure gets the envelope or a cut connection
             await _fail(error, context, reply)
-        reply.log(self._log)
+        reply.log(self._log, quietly=self._quietly)
 
     async def _answer(self, context: Context) -> Answer:
         scope = context.http.scope
-        if len(context.http.headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+        host = context.headers.get("host", "" if scope["http_version"] == "1.0" else ",")
+        if "," in host:  # none, or more than one
             raise MisdirectedHostError
         if (preflight := cors.preflight(context)) is not None:
             return preflight
@@ -120,18 +124,20 @@ class _Reply:
             "x-content-type-options": "nosniff",
         }
         if context.services.cors_origins:
-            headers |= cors.response_headers(context.http.headers, context.services.cors_origins)
+            headers |= cors.response_headers(context.headers, context.services.cors_origins)
         if context.services.stand_in is not None and context.path.startswith(_ANSWERED):
             headers["slackwater-stand-in"] = context.services.stand_in
         if context.workspace_id is not None:
             headers["anthropic-workspace-id"] = context.workspace_id
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
-    def log(self, log: FilteringBoundLogger) -> None:
+    def log(self, log: FilteringBoundLogger, *, quietly: bool) -> None:
         """Write one line: reads quietly, writes and failures audibly."""
         context = self._context
-        seconds = context.services.clock.monotonic() - context.started_at_seconds
         quiet = context.http.method in {"GET", "HEAD"} and (self.status or 0) < _OUR_FAULT
+        if quiet and not quietly:
+            return
+        seconds = context.services.clock.monotonic() - context.started_at_seconds
         write = log.debug if quiet else log.info
         write(
             "http request",

@@ -1,11 +1,10 @@
 """Who calls, under which terms: credentials, API version, betas, workspace (contract §1)."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
 import structlog
-from starlette.datastructures import Headers
 
 from slackwater.api.context import Answer, Context
 from slackwater.domain.batch import Terms
@@ -46,7 +45,7 @@ def guarded(handle: Callable[[Context, Caller], Awaitable[Answer]]) -> Callable[
 
 async def caller(context: Context) -> Caller:
     """Identify the caller. Raises AuthenticationError, PermissionDeniedError or InvalidRequestError."""
-    headers = context.http.headers
+    headers = context.headers
     key = await _key(context)
     context.workspace_id = key.workspace_id
     named = headers.get("anthropic-workspace-id")
@@ -55,8 +54,8 @@ async def caller(context: Context) -> Caller:
         raise PermissionDeniedError(message)
     services = context.services
     agreed = terms(
-        tuple(headers.getlist("anthropic-version")),
-        tuple(headers.getlist("anthropic-beta")),
+        headers.get("anthropic-version", ""),
+        headers.get("anthropic-beta", ""),
         headers.get("anthropic-user-profile-id"),
         strict_version=services.strict_version,
         strict_betas=services.strict_betas,
@@ -65,21 +64,21 @@ async def caller(context: Context) -> Caller:
 
 
 async def _key(context: Context) -> APIKey:
-    secret, refusal = credential(context.http.headers)
+    secret, refusal = credential(context.headers)
     key = await context.services.keys.authenticate(secret) if secret.isascii() else None
     if key is None:
         raise AuthenticationError(refusal)
     return key
 
 
-def credential(headers: Headers) -> tuple[str, str]:
+def credential(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return the secret and what to say if it is wrong; `x-api-key` wins over a bearer token (contract §1.3).
 
     Raises AuthenticationError when there is neither.
     """
-    if secret := ", ".join(headers.getlist("x-api-key")).strip():
+    if secret := headers.get("x-api-key", "").strip():
         return secret, "invalid x-api-key"
-    authorization = ", ".join(headers.getlist("authorization")).strip()
+    authorization = headers.get("authorization", "").strip()
     if not authorization:
         raise AuthenticationError
     bearer = _BEARER.fullmatch(authorization)
@@ -91,8 +90,8 @@ def credential(headers: Headers) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)  # a client sends the same ones with every call
 def terms(
-    versions: tuple[str, ...],
-    betas: tuple[str, ...],
+    version: str,
+    betas: str,
     user_profile_id: str | None,
     *,
     strict_version: bool,
@@ -100,15 +99,14 @@ def terms(
 ) -> Terms:
     """Read the headers that say under which terms a call is made. Raises InvalidRequestError."""
     return Terms(
-        version=_version(versions, strict=strict_version),
+        version=_version(version.strip(), strict=strict_version),
         betas=_betas(betas, strict=strict_betas),
         user_profile_id=_profile(user_profile_id),
     )
 
 
-def _version(lines: tuple[str, ...], *, strict: bool) -> str:
+def _version(given: str, *, strict: bool) -> str:
     """Return the API version (contract §1.1). A header sent twice is refused like an unknown value."""
-    given = ", ".join(lines).strip()
     if given in VERSIONS:
         return given
     if not strict:
@@ -120,14 +118,14 @@ def _version(lines: tuple[str, ...], *, strict: bool) -> str:
     raise InvalidRequestError(message)
 
 
-def _betas(lines: tuple[str, ...], *, strict: bool) -> tuple[str, ...]:
+def _betas(listed: str, *, strict: bool) -> tuple[str, ...]:
     """Return the beta values, repeated headers and comma lists alike, each once, in the order given (contract §1.5)."""
-    values = [value.strip() for line in lines for value in line.split(",")]
+    values = map(str.strip, listed.split(","))
     given = tuple(dict.fromkeys(value for value in values if value))
     unknown = [value for value in given if value not in BETAS]
     if unknown and strict:
-        listed = ", ".join(f"`{value}`" for value in unknown)
-        message = f"Unexpected value(s) {listed} for the `anthropic-beta` header"
+        quoted = ", ".join(f"`{value}`" for value in unknown)
+        message = f"Unexpected value(s) {quoted} for the `anthropic-beta` header"
         raise InvalidRequestError(message)
     if unknown:
         _log.debug("unknown anthropic-beta values", values=unknown)

@@ -86,7 +86,7 @@ async def results(context: Context, caller: Caller) -> Answer:
 
 async def progress(context: Context, caller: Caller) -> Answer:
     """`GET /v1/messages/batches/{batch_id}/progress`: the live numbers once, or as events until the end."""
-    if "text/event-stream" in context.http.headers.get("accept", ""):
+    if "text/event-stream" in context.headers.get("accept", ""):
         return EventStream(context, frames(context, _changes(context, caller)), until=context.stopping)
     return json(await _progress(context, caller))
 
@@ -109,12 +109,12 @@ async def _progress(context: Context, caller: Caller) -> BatchProgress:
 
 def _retried(context: Context) -> bool:
     """Tell whether the SDK marked this call as a repetition (D3)."""
-    count = context.http.headers.get("x-stainless-retry-count", "0")
+    count = context.headers.get("x-stainless-retry-count", "0")
     return count.isdecimal() and count.strip("0") != ""
 
 
 def _idempotency_key(context: Context) -> str | None:
-    given = context.http.headers.get("idempotency-key")
+    given = context.headers.get("idempotency-key")
     if given is not None and not _IDEMPOTENCY_KEY.fullmatch(given):
         message = "idempotency-key: String should match pattern '^[ -~]{1,255}$'"
         raise InvalidRequestError(message)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from slackwater.api.joining import JoiningTransport
 from slackwater.domain.errors import InvalidRequestError, OverloadedError, WireError
 from slackwater.domain.ids import REQUEST
 from slackwater.domain.limits import MIB
@@ -66,10 +67,12 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timed = (0, True, False)
         """What the timer is for."""
+        self._is_closing: Callable[[], bool]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it too
+        self._is_closing = transport.is_closing  # asked several times a request
+        super().connection_made(JoiningTransport(transport))  # type: ignore[arg-type]  # uvicorn narrows it too
         if len(self.connections) > self.patience.connections_max:
             self._deaf = True
             self.transport.write(self._written(OverloadedError(), OverloadedError.status))
@@ -195,7 +198,7 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _is_over(self) -> bool:
-        return self._deaf or self.transport.is_closing()
+        return self._deaf or self._is_closing()
 
     def _parse(self, data: memoryview) -> None:
         while data and not self._is_over():

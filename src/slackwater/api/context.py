@@ -31,6 +31,16 @@ class Context:
     """Decoded path parameters."""
     workspace_id: str | None = None
     """Known after authentication."""
+    headers: dict[str, str] = field(init=False)
+    """What the client sent, by names in lower case; of a repeated one all values, a comma between them."""
+
+    def __post_init__(self) -> None:
+        """Read the headers once: looking through them for each of a handful would take longer."""
+        named: dict[str, str] = {}
+        for name, value in self.http.scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            named[key] = f"{named[key]}, {text}" if key in named else text
+        self.headers = named
 
 
 __all__ = ["Answer", "Context", "HTTPRequest"]

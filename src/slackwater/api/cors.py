@@ -1,6 +1,7 @@
 """Browsers: only configured origins, never credentials, so that a page elsewhere can do nothing (G3)."""
 
-from starlette.datastructures import Headers
+from collections.abc import Mapping
+
 from starlette.responses import Response
 
 from slackwater.api.context import Context
@@ -21,7 +22,7 @@ _PREFLIGHT_SECONDS = "600"
 
 def preflight(context: Context) -> Response | None:
     """Answer a browser's question before the request; None where it is not one or not from a configured origin."""
-    headers = context.http.headers
+    headers = context.headers
     asked = context.http.method == "OPTIONS" and "access-control-request-method" in headers
     if not asked or origin(headers, context.services.cors_origins) is None:
         return None
@@ -35,13 +36,13 @@ def preflight(context: Context) -> Response | None:
     )
 
 
-def origin(headers: Headers, allowed: tuple[str, ...]) -> str | None:
+def origin(headers: Mapping[str, str], allowed: tuple[str, ...]) -> str | None:
     """Return the caller's origin when it is configured."""
     given = headers.get("origin")
     return given if given is not None and given in allowed else None
 
 
-def response_headers(headers: Headers, allowed: tuple[str, ...]) -> dict[str, str]:
+def response_headers(headers: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
     """Return what every answer carries for browsers where an origin is configured."""
     granted = origin(headers, allowed)
     if granted is None:

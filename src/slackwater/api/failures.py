@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 
 import structlog
-from starlette.responses import Response
 
 from slackwater.api.context import Context
+from slackwater.api.responses import JSONAnswer
 from slackwater.domain.errors import (
     APIError,
     AttemptFailedError,
@@ -21,7 +21,6 @@ from slackwater.wire.errors import encode_error
 
 _log = structlog.get_logger(__name__)
 
-JSON = "application/json"
 STORE_RETRY_SECONDS = 5.0  # P1: an outage of the store of up to a minute is survived by clients that come back
 
 
@@ -62,14 +61,10 @@ def storage_full() -> OverloadedError:
     return OverloadedError("Storage is full", should_retry=False)
 
 
-def failure(error: WireError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
+def failure(error: WireError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONAnswer:
     """Write a typed error with its headers (contract §9)."""
-    return Response(
-        encode_error(error, request_id),
-        status_code=error.status,
-        media_type=JSON,
-        headers={**_headers(error), **(headers or {})},
-    )
+    own = {**_headers(error), **(headers or {})}
+    return JSONAnswer(encode_error(error, request_id), status=error.status, headers=own)
 
 
 def _headers(error: WireError) -> dict[str, str]:

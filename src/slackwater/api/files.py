@@ -46,7 +46,7 @@ _FILE_ID = re.compile(r"file_01[1-9A-HJ-NP-Za-km-z]{22}")
 async def upload(context: Context, caller: Caller) -> Answer:
     """`POST /v1/files`: 200 once the bytes and their metadata are durable (D1)."""
     largest = context.services.limits.file_bytes_max
-    content_type = context.http.headers.get("content-type", "")
+    content_type = context.headers.get("content-type", "")
     form = Form(content_type, file_bytes_max=largest, fields=frozenset({_EXPIRES_IN}))
     async with spooled(context, largest + ENVELOPE_BYTES_MAX, through=form.feed) as spool:
         received = form.finish()

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from slackwater.api.auth import VERSIONS
-from slackwater.api.failures import JSON
 from slackwater.api.query import CURSOR_LENGTH_MAX
+from slackwater.api.responses import JSON
 from slackwater.api.routes import Endpoint
 from slackwater.domain.errors import BY_TYPE
 from slackwater.domain.file import EXPIRES_IN_SECONDS_MAX, EXPIRES_IN_SECONDS_MIN

@@ -3,9 +3,8 @@
 from slackwater.api import batches, files, health, messages, models
 from slackwater.api.auth import guarded
 from slackwater.api.context import Answer, Context
-from slackwater.api.failures import JSON
 from slackwater.api.openapi import document
-from slackwater.api.responses import json
+from slackwater.api.responses import JSON, json
 from slackwater.api.routes import Endpoint
 from slackwater.wire.lines import RESULTS_MEDIA_TYPE
 

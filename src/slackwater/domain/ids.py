@@ -51,8 +51,8 @@ class IdSource:
     """Unix time in milliseconds, from the Clock."""
     _last: tuple[int, int] = field(default=(0, 0))
     _lock: Lock = field(default_factory=Lock)
-    _random: bytearray = field(default_factory=bytearray)
-    """Random bytes in stock: fetching lets go of the interpreter's lock, and it can take long to get that back."""
+    _random: list[int] = field(default_factory=list)
+    """Numbers in stock: fetching lets go of the interpreter's lock, and it can take long to get that back."""
 
     def new(self, prefix: str) -> str:
         """Return a fresh id such as `msgbatch_01…`."""
@@ -69,7 +69,6 @@ class IdSource:
             else:
                 self._last = (last_ms + 1, 0)
             milliseconds, sequence = self._last
-            self._random = self._random or bytearray(os.urandom(4096))
-            randomness = int.from_bytes(self._random[-8:])
-            del self._random[-8:]
+            self._random = self._random or list(memoryview(os.urandom(4096)).cast("Q"))
+            randomness = self._random.pop()
         return uuid7_number(milliseconds, sequence, randomness)

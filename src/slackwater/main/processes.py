@@ -386,7 +386,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _ids(clock: SystemClock) -> IdSource:
-    return IdSource(lambda: int(clock.now().timestamp() * 1_000))
+    return IdSource(clock.unix_milliseconds)
 
 
 def _url_host(host: str) -> str:
