@@ -25,7 +25,7 @@ MIXED = ""
 """The model of shards whose requests name different models, or none that can be read."""
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Planned(msgspec.Struct, frozen=True, gc=False):
     """A request in its place."""
 
     index: int
@@ -54,9 +54,9 @@ def plan(prompts: Iterable[Prompt | None]) -> list[Planned]:
     members = Counter(groups)
     return [
         Planned(
-            index=index,
-            model=models[index] if models[index] in ranks else MIXED,
-            group=groups[index] if members[groups[index]] > 1 else 0,
+            index,
+            models[index] if models[index] in ranks else MIXED,
+            groups[index] if members[groups[index]] > 1 else 0,
         )
         for index in order
     ]
@@ -82,15 +82,13 @@ class _Tree:
     def path(self, model: str, cuts: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Enter a request; `cuts` are (bytes from the prompt's start, hash of them) in growing order."""
         node = self._enter((0, model))
-        if not cuts:
-            return (node,)
-        path = [node]
+        path: tuple[int, ...] = (node,)
         for length, digest in cuts:
             node = self._enter((node, digest))
-            path.append(node)
+            path += (node,)
             if length >= SHORT_PREFIX_BYTES_MIN:
                 (self._long if length >= PREFIX_BYTES_MIN else self._short).add(node)
-        return tuple(path)
+        return path
 
     def _enter(self, key: tuple[int, str | int]) -> int:
         node = self._nodes.get(key)

@@ -52,7 +52,7 @@ def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
         return None
     if not 0 < len(seen.model) <= MODEL_LENGTH_MAX:
         return None
-    cuts: list[tuple[int, int]] = []
+    cuts: tuple[tuple[int, int], ...] = ()
     length = 0
     for part in (seen.tools, seen.system):
         if part is not _NOTHING:
@@ -63,32 +63,28 @@ def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
     messages = memoryview(seen.messages)
     if files and _NAMES_FILE in (start := bytes(messages[: _MESSAGE_CUTS_BYTES[-1]])):
         cuts += _cuts_with_files(start, length)
-    elif len(messages) >= CUT_BYTES_MIN:
-        cuts += _message_cuts(messages, length)
-    return Prompt(seen.model, tuple(cuts))
+    else:
+        for size in _MESSAGE_CUTS_BYTES:
+            if size > len(messages):
+                break
+            cuts += ((length + size, hash(messages[:size].tobytes())),)
+    return Prompt(seen.model, cuts)
 
 
-def _message_cuts(messages: memoryview, length: int) -> list[tuple[int, int]]:
-    """Cut messages that are long enough for the first of the places; most are too short for the others."""
-    first, second = _MESSAGE_CUTS_BYTES[:2]
-    sizes = (first,) if len(messages) < second else [size for size in _MESSAGE_CUTS_BYTES if size <= len(messages)]
-    return [(length + size, hash(messages[:size].tobytes())) for size in sizes]
-
-
-def _part_cuts(view: memoryview, length: int) -> list[tuple[int, int]]:
+def _part_cuts(view: memoryview, length: int) -> tuple[tuple[int, int], ...]:
     whole = (length + len(view), hash(bytes(view)))
     first = _first_block(view)
-    return [whole] if first is None else [(length + len(first), hash(first)), whole]
+    return (whole,) if first is None else ((length + len(first), hash(first)), whole)
 
 
-def _cuts_with_files(start: bytes, length: int) -> list[tuple[int, int]]:
+def _cuts_with_files(start: bytes, length: int) -> tuple[tuple[int, int], ...]:
     """Cut also behind files, which stand for more than their ids show."""
     sizes = [size for size in _MESSAGE_CUTS_BYTES if size <= len(start)]
     ends = [found.end() for found in islice(_FILE.finditer(start), _FILES_MAX)]
     places = sorted({*ends, *sizes})
-    return [
+    return tuple(
         (length + place + FILE_BYTES * sum(file <= place for file in ends), hash(start[:place])) for place in places
-    ]
+    )
 
 
 def _first_block(view: memoryview) -> bytes | None:

@@ -48,7 +48,7 @@ def request_pieces(index: int, group: int, custom_id: str, params: memoryview) -
 
 def request_length(index: int, group: int, custom_id: str, params_bytes: int) -> int:
     """Return how many bytes `request_pieces` has."""
-    return _REQUEST_BYTES_MIN + len(str(index)) + len(str(group)) + len(custom_id) + params_bytes
+    return _REQUEST_BYTES_MIN + len(f"{index}{group}{custom_id}") + params_bytes
 
 
 _REQUEST_BYTES_MIN: Final = len(b"".join(request_pieces(0, 0, "", memoryview(b"")))) - len("00")
