@@ -125,7 +125,10 @@ class Client:
                 retried=repeats,
                 arrived_at=arrived_at,
             )
-            return await server.admit(spool, origin)
+            try:
+                return await server.admit(spool, origin)
+            finally:
+                spool.unlink(missing_ok=True)  # the sweep may have been here
 
         first, began = await self._server(), self._world.now
         server = first

@@ -134,7 +134,6 @@ class FakeAdmit:
             await self.first()
         body = spool.read_bytes()
         self.modes.append(spool.stat().st_mode & 0o777)
-        spool.unlink()
         assert origin.digest == sha256(body).digest()
         if self.error is not None:
             raise self.error

@@ -143,7 +143,10 @@ class Worker:
             "digest": sha256(body).digest(),
             **origin,
         }
-        return await self.admit(spool, Origin(**facts))
+        try:
+            return await self.admit(spool, Origin(**facts))
+        finally:
+            spool.unlink()
 
     async def ended(self, batch: Batch, *, deadline_seconds: float = 20) -> Batch:
         """Wait for a batch's end."""

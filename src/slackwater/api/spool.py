@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,8 @@ from slackwater.ports import Ingesting
 
 WRITE_BYTES = MIB
 """Gathered before a write: large enough that the hop to a thread is small beside it."""
+SMALL_BYTES = MIB
+"""A file of this size is removed within a fraction of a millisecond."""
 
 Ahead = Callable[[Path, int], AbstractAsyncContextManager[Ingesting | None]]
 """Begins to read a body of so many bytes that has not arrived yet; None when it is better read later."""
@@ -83,7 +85,7 @@ class _Writer:
 async def spooled(
     context: Context, bytes_max: int, *, through: Through | None = None, ahead: Ahead | None = None
 ) -> AsyncIterator[Spool]:
-    """Receive the body into a file of mode 0600 that is gone afterwards, whatever happens.
+    """Receive the body into a file of mode 0600 that is gone soon afterwards, whatever happens.
 
     With `through` the body is bytes of any kind, otherwise text; `ahead` may read it while it arrives. Raises what
     `pieces` and `through` raise, OverloadedError when the disk is nearly full, and OSError when nothing fits (P4).
@@ -103,7 +105,21 @@ async def spooled(
                 writer.close()  # or the loop would wait for what the last close of a removed file gives back
                 yield Spool(path=path, digest=writer.digest(), length=writer.length, ingesting=ingesting)
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)  # of a long file it takes its time
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a spool file; what that takes with a large one nobody waits for. What stays the sweep finds."""
+    with suppress(OSError):
+        if path.stat().st_size <= SMALL_BYTES:
+            path.unlink()
+        else:
+            asyncio.get_running_loop().run_in_executor(None, _unlink, path)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

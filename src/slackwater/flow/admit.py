@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from slackwater.domain.batch import ORDERED, Admission, Batch, RequestCounts, Terms
+from slackwater.domain.batch import ORDERED, Admission, Batch, Ingested, RequestCounts, Terms
 from slackwater.domain.errors import InvalidRequestError, WireError
 from slackwater.domain.events import BatchAdmitted
 from slackwater.domain.ids import BATCH, IdSource
@@ -50,25 +50,18 @@ class Admit:
         self._expires_after = expires_after
 
     async def __call__(self, spool: Path, origin: Origin, ingesting: Ingesting | None = None) -> Batch:
-        """Admit the body in `spool` and remove the file; return the batch, which is durable by then.
+        """Admit the body in `spool`, a file of the caller's; return the batch, which is durable by then.
 
         Raises InvalidRequestError for a wrong envelope (contract §4.1) or an idempotency key with another body.
         """
-        try:
-            return await self._admit(spool, origin, ingesting)
-        finally:
-            await asyncio.to_thread(spool.unlink, missing_ok=True)
-
-    async def _admit(self, spool: Path, origin: Origin, ingesting: Ingesting | None) -> Batch:
         ordered = spool.with_suffix(ORDERED)
         try:
-            ingested = await (self.ingestion(spool) if ingesting is None else ingesting.ingested())
-            if ingested.refusal is not None:
-                raise InvalidRequestError(ingested.refusal, should_retry=False)
+            ingested = _accepted(await (self.ingestion(spool) if ingesting is None else ingesting.ingested()))
             requests_key = f"requests/{self._ids.new('blob')}"
             await self._blobs.put_file(requests_key, ordered)
-        finally:
+        except BaseException:
             await asyncio.to_thread(ordered.unlink, missing_ok=True)
+            raise
         created_at = self._clock.now()
         batch = Batch(
             id=self._ids.new(BATCH),  # at this instant: ids and instants order alike
@@ -101,3 +94,9 @@ class Admit:
         else:
             self._emit(BatchAdmitted(batch_id=batch.id, workspace_id=batch.workspace_id, size=batch.size))
         return sealed.batch
+
+
+def _accepted(ingested: Ingested) -> Ingested:
+    if ingested.refusal is not None:
+        raise InvalidRequestError(ingested.refusal, should_retry=False)
+    return ingested

@@ -50,10 +50,11 @@ def _main() -> None:
     try:
         ingested = ingest_file(spool, _arrived(sys.stdin.buffer, length), hands=hands)
         sys.stdout.buffer.write(msgspec.msgpack.encode(ingested))
-        sys.stdout.buffer.flush()
+        sys.stdout.buffer.close()  # the server waits for the end of the answer, and for nothing that comes after it
+        os._exit(0)
     except (BrokenPipeError, _GoneError):  # the server is gone, and nobody else wants this
         spool.with_suffix(ORDERED).unlink(missing_ok=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os._exit(0)
     except OSError as error:  # the server knows what its number means
         sys.exit(error.errno if error.errno is not None and error.errno > 0 else os.EX_SOFTWARE)
 

@@ -6,6 +6,7 @@ The spool is mapped: no body is whole on the heap.
 import mmap
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from slackwater.domain.batch import ORDERED, Ingested
@@ -13,7 +14,7 @@ from slackwater.domain.errors import WireError
 from slackwater.flow.plan import cut
 from slackwater.flow.split import split
 from slackwater.ingestion.reading import read
-from slackwater.ingestion.writing import write
+from slackwater.ingestion.writing import sync, write
 
 
 def ingest_file(spool: Path, lengths: Iterable[int] | None = None, *, hands: int = 1) -> Ingested:
@@ -32,7 +33,11 @@ def ingest_file(spool: Path, lengths: Iterable[int] | None = None, *, hands: int
         found, places = read(body, (length,) if lengths is None else lengths)
     except WireError as error:
         return Ingested(refusal=error.message)
-    sizes = write(spool.with_suffix(ORDERED), found, places, hands)
-    shards = cut((place.model, size) for place, size in zip(places, sizes, strict=True))
-    file_ids = frozenset(one.decode() for one in found.file_ids)
-    return Ingested(shards=tuple(shards), size=len(places), file_ids=file_ids)
+    ordered = spool.with_suffix(ORDERED)
+    sizes = write(ordered, found, places, hands)
+    with ThreadPoolExecutor(1) as thread:
+        synced = thread.submit(sync, ordered)
+        shards = tuple(cut((place.model, size) for place, size in zip(places, sizes, strict=True)))
+        file_ids = frozenset(one.decode() for one in found.file_ids)
+        synced.result()
+    return Ingested(shards=shards, size=len(places), file_ids=file_ids)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import msgspec
 
@@ -44,13 +44,13 @@ class Child:
 
     async def ingested(self) -> Ingested:
         """Return the child's answer. Raises OSError when its disk was full, APIError for any other end."""
-        answer, _ = await self._process.communicate()
-        status = self._process.returncode
+        stdout = cast("asyncio.StreamReader", self._process.stdout)
+        with suppress(msgspec.DecodeError):  # none, or half of one
+            return _ANSWER.decode(await stdout.read())
+        status = await self._process.wait()
         if status in {errno.ENOSPC, errno.EDQUOT}:
             raise OSError(status, os.strerror(status))
-        if status != 0:
-            raise APIError("The batch could not be read. Try again.") from ChildProcessError(status)
-        return _ANSWER.decode(answer)
+        raise APIError("The batch could not be read. Try again.") from ChildProcessError(status)
 
 
 class Ingestion:
@@ -60,6 +60,7 @@ class Ingestion:
         self._ahead = 0
         self._open = False
         self._waiting: asyncio.Task[asyncio.subprocess.Process] | None = None
+        self._ending: set[asyncio.Task[int]] = set()
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -67,12 +68,13 @@ class Ingestion:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the child in waiting."""
+        """End the child in waiting, and wait for all that were ended."""
         self._open = False
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             with suppress(OSError):
-                await _end(await waiting)
+                self._end(await waiting)
+        await asyncio.gather(*self._ending)
 
     async def __call__(self, spool: Path) -> Ingested:
         """Ingest a body that is there."""
@@ -98,12 +100,12 @@ class Ingestion:
 
     @asynccontextmanager
     async def _child(self, spool: Path) -> AsyncIterator[Child]:
-        """Take a child; it and its hands are killed, and it is gone, when the context is left before it has ended."""
+        """Take a child; it and its hands are killed if the context is left before it has ended."""
         process = await self._taken()
         try:
             yield Child(process, spool)
         finally:
-            await _end(process)
+            self._end(process)
             if self._open and self._waiting is None:
                 self._waiting = asyncio.create_task(_started())
 
@@ -116,14 +118,16 @@ class Ingestion:
                     return process
         return await _started()
 
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Kill; what it takes the system to be done with a large child nobody waits for."""
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            ending = asyncio.create_task(process.wait())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
 
 async def _started() -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(*_COMMAND, stdin=pipe, stdout=pipe, start_new_session=True)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

@@ -21,7 +21,7 @@ _STEP_BYTES: Final = 2**20
 
 
 def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> list[int]:
-    """Write the requests to a new file of mode 0600 and sync it; return the bytes of each.
+    """Write the requests to a new file of mode 0600, still to be synced; return the bytes of each.
 
     More hands than one are forked off a process that has to have one thread. Raises OSError.
     """
@@ -30,23 +30,28 @@ def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> li
         request_length(place.index, place.group, item.custom_id, len(memoryview(item.params)))
         for place, item in zip(places, items, strict=True)
     ]
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    share = -(-len(items) // hands)
+    offsets = [0, *accumulate(sizes)]
+
+    def part(start: int) -> None:
+        chosen = slice(start, start + share)
+        _write_part(path, offsets[start], found, places[chosen], items[chosen])
+
+    with _others(part, range(share, len(items), share)):
+        part(0)
+    return sizes
+
+
+def sync(path: Path) -> None:
+    """Have all of a file on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY)
     try:
-        share = -(-len(items) // hands)
-        offsets = [0, *accumulate(sizes)]
-
-        def part(start: int) -> None:
-            chosen = slice(start, start + share)
-            _write_part(path, offsets[start], found, places[chosen], items[chosen])
-
-        with _others(part, range(share, len(items), share)):
-            part(0)
         failpoints.hit("ingest.before_fsync")
         os.fsync(descriptor)
         failpoints.hit("ingest.after_fsync")
     finally:
         os.close(descriptor)
-    return sizes
 
 
 def _write_part(path: Path, offset: int, found: Found, places: Sequence[Planned], items: Sequence[Item]) -> None:

@@ -63,12 +63,18 @@ def glance(params: msgspec.Raw, *, files: bool = True) -> Prompt | None:
     messages = memoryview(seen.messages)
     if files and _NAMES_FILE in (start := bytes(messages[: _MESSAGE_CUTS_BYTES[-1]])):
         cuts += _cuts_with_files(start, length)
-    else:
-        for size in _MESSAGE_CUTS_BYTES:
-            if size > len(messages):
-                break
-            cuts += ((length + size, hash(messages[:size].tobytes())),)
+    elif len(messages) >= CUT_BYTES_MIN:
+        cuts += _message_cuts(messages, length)
     return Prompt(seen.model, cuts)
+
+
+def _message_cuts(messages: memoryview, length: int) -> tuple[tuple[int, int], ...]:
+    cuts: tuple[tuple[int, int], ...] = ()
+    for size in _MESSAGE_CUTS_BYTES:
+        if size > len(messages):
+            break
+        cuts += ((length + size, hash(messages[:size].tobytes())),)
+    return cuts
 
 
 def _part_cuts(view: memoryview, length: int) -> tuple[tuple[int, int], ...]:
