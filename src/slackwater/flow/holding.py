@@ -72,7 +72,7 @@ class Tasks:
 
     carry: Callable[[Holding, Turn], Awaitable[None]]
     finish: Callable[[Holding, Turn], None]
-    """Cleans up after a turn, from outside if its task is canceled: before its first step that runs no code at all."""
+    """Cleans up after a turn, the last one of a task twice: one that is canceled before its first step runs no code."""
     following: Callable[[], Held | None]
     _at_work: dict[asyncio.Task[None], Held] = field(default_factory=dict)
 

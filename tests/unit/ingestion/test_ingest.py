@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import pytest
 
 from slackwater import ingestion
 from slackwater.domain.batch import ORDERED, Ingested
+from slackwater.domain.errors import APIError
 from slackwater.ingestion import ingest, process, reading, writing
 from slackwater.wire.stored import decode_requests
 from support.waiting import until
@@ -68,6 +70,31 @@ async def test_a_process_that_finds_no_room_on_the_disk_says_so(tmp_path: Path) 
     with pytest.raises(OSError, match="No space left") as caught:
         await _in_process(spool)
     assert caught.value.errno == errno.ENOSPC
+
+
+async def test_an_answer_waits_for_nothing_that_its_process_does_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large process takes its time to be gone; whoever closes the ingestion waits for that."""
+    answer = msgspec.msgpack.encode(Ingested(size=7))
+    lingering = f"import os, time; os.write(1, {answer!r}); os.close(1); time.sleep(600)"
+    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", lingering))
+    before = set(_children())
+    async with asyncio.timeout(60):
+        async with process.Ingestion() as ingestion, ingestion._child(tmp_path / "spool") as child:
+            assert (await child.ingested()).size == 7
+            assert set(_children()) - before
+        assert set(_children()) <= before
+
+
+async def test_half_an_answer_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S8: a process that dies while it answers has answered nothing."""
+    answer = msgspec.msgpack.encode(Ingested(size=7))[:-1]
+    dying = f"import os; os.write(1, {answer!r}); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", dying))
+    async with process.Ingestion()._child(tmp_path / "spool") as child:
+        with pytest.raises(APIError):
+            await child.ingested()
 
 
 async def test_a_large_body_s_files_come_back_from_its_process(tmp_path: Path) -> None:
