@@ -10,11 +10,13 @@ from statistics import mean
 
 from borrowed import PostgresServer
 from context import CONCURRENCY, Context, Row, config, create, not_measured, wait_until_ended, warm_up
-from processes import Program, slackwater, worker
+from processes import Program, simulator, slackwater, worker
+from workload import batch_body
 
 FIGURE = "two workers on one PostgreSQL"
 CORES_MIN = 5
 """Two workers, the server, PostgreSQL and the backend each keep up to a core busy."""
+LATENCY_MS = 100
 SERVER = """\
 [storage]
 database = "{database}"
@@ -40,17 +42,17 @@ def measure(context: Context) -> list[Row]:
     except RuntimeError as error:
         return [not_measured(FIGURE, str(error))]
     try:
-        return _measure(context, postgres.create_database())
+        return [*_instant(context, postgres.create_database()), _slow(context, postgres.create_database())]
     finally:
         postgres.stop()
 
 
-def _measure(context: Context, database: str) -> list[Row]:
+def _instant(context: Context, database: str) -> list[Row]:
     directory, requests = context.directory / "workers", context.scale.requests
     text = SERVER.format(database=database) + config(context.backend)
     with slackwater(directory, text) as server:
         # One before and after two: other work on the machine comes and goes.
-        before, two, after = (_batch(context, server, directory, count) for count in (1, 2, 1))
+        before, two, after = (_batch(server, context.body, requests, directory, count) for count in (1, 2, 1))
     one = mean([before.seconds, after.seconds])
     cores = os.cpu_count() or 1
     shares = " and ".join(f"{100 * each / sum(two.cpu_seconds):.0f} %" for each in two.cpu_seconds)
@@ -75,6 +77,24 @@ def _measure(context: Context, database: str) -> list[Row]:
     ]
 
 
+def _slow(context: Context, database: str) -> Row:
+    """Measure where a worker's places are what is short, not the cores of this machine."""
+    directory, requests = context.directory / "slow", context.scale.saturation_requests
+    options = ("--latency-ms", str(LATENCY_MS), "--capacity", str(10 * CONCURRENCY))
+    with simulator(context.directory / "slow backend", *options) as backend:
+        text, body = SERVER.format(database=database) + config(backend), batch_body(requests)
+        with slackwater(directory, text) as server:
+            one, two = (_batch(server, body, requests, directory, count) for count in (1, 2))
+    return Row(
+        figure=f"{FIGURE}, at a backend that takes {LATENCY_MS} ms",
+        ours=requests / two.seconds,
+        unit="requests/s",
+        yardstick=requests / one.seconds,
+        better="higher",
+        meaning=f"{requests:,} requests, each worker with {CONCURRENCY} in flight: its places decide, not the cores",
+    )
+
+
 def _note(cores: int) -> str:
     if cores >= CORES_MIN:
         return f"on {cores} cores"
@@ -84,15 +104,15 @@ def _note(cores: int) -> str:
     )
 
 
-def _batch(context: Context, server: Program, directory: Path, count: int) -> Took:
+def _batch(server: Program, body: bytes, requests: int, directory: Path, count: int) -> Took:
     """Have a batch worked through by so many workers."""
     with _workers(directory, count) as workers:
         warm_up(server)
         cpu, started = [one.cpu_seconds() for one in workers], time.perf_counter()
-        batch = wait_until_ended(server, create(server, context.body).batch["id"])
+        batch = wait_until_ended(server, create(server, body).batch["id"])
         seconds = time.perf_counter() - started
         used = tuple(one.cpu_seconds() - before for one, before in zip(workers, cpu, strict=True))
-    if batch["request_counts"]["succeeded"] != context.scale.requests:
+    if batch["request_counts"]["succeeded"] != requests:
         raise RuntimeError(f"not every request succeeded: {batch['request_counts']}")
     return Took(seconds=seconds, cpu_seconds=used)
 

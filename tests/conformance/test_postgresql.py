@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,9 @@ from sqlalchemy.util import await_only
 
 from slackwater.clock import SystemClock
 from slackwater.domain.errors import StoreUnavailableError
+from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated, Event
 from slackwater.store import Store, StoreNotDurableError
+from slackwater.store.hints import CHANNEL
 from slackwater.store.postgres import PostgreSQLDatabase, fault
 from support.postgres import PostgresServer
 from support.stores import LEASE, MINE, NOW, admission, charge, committed, flush, leased, sealed, segment
@@ -291,3 +294,66 @@ async def test_a_worker_gets_no_more_than_it_asked_for_whatever_the_plan(store: 
     batch = await sealed(store, (1,) * 30)
     taken = [len(await leased(store, batch, limit=limit)) for limit in (1, 3, 10)]
     assert taken == [1, 3, 10]
+
+
+@pytest.fixture
+async def heard(url: str, store: Store) -> AsyncIterator["asyncio.Queue[Event]"]:
+    """Gather what another process on the same database hears."""
+    del store  # which has brought the schema up to date
+    other, told = await Store.open(url, clock=QuickClock()), asyncio.Queue[Event]()
+    listening = asyncio.create_task(other.listen(told.put_nowait))
+    yield told
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await other.close()
+
+
+class QuickClock(SystemClock):
+    """Waits a hundredth of what it should."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 100)
+
+
+async def _told(store: Store, heard: "asyncio.Queue[Event]") -> Event:
+    """Seal batches until the other one hears of one: it may not listen yet."""
+    async with asyncio.timeout(30):
+        while True:
+            await sealed(store)
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(heard.get(), 0.2)
+
+
+async def test_others_hear_of_batches_and_of_cancels(store: Store, heard: "asyncio.Queue[Event]") -> None:
+    """A worker beside the server need not wait for its next look (C2); what nobody of us says is nothing."""
+    first = await _told(store, heard)
+    assert isinstance(first, BatchAdmitted)
+    while not heard.empty():
+        heard.get_nowait()
+    for words in ("nonsense", "BatchAdmitted a b c", ""):
+        await store.database.write(lambda connection, words=words: _notify(connection, words))
+    batch = await sealed(store)
+    await store.cancel(MINE, batch.id, NOW)
+    await store.cancel(MINE, "msgbatch_nobodys", NOW)
+    async with asyncio.timeout(10):
+        assert [await heard.get(), await heard.get()] == [
+            BatchAdmitted(batch_id=batch.id, workspace_id=MINE, size=batch.size),
+            BatchCancelInitiated(batch_id=batch.id, workspace_id=MINE),
+        ]
+
+
+async def test_whoever_listens_does_so_again_after_a_loss(store: Store, heard: "asyncio.Queue[Event]") -> None:
+    """P1: connections are cut, and hints come again without anybody's help."""
+    await _told(store, heard)
+    kill = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert await store.database.write(lambda connection: connection.execute(kill).all())
+    while not heard.empty():
+        heard.get_nowait()
+    await _told(store, heard)
+
+
+def _notify(connection: Connection, words: str) -> None:
+    connection.execute(text("SELECT pg_notify(:channel, :words)"), {"channel": CHANNEL, "words": words})

@@ -14,7 +14,7 @@ from slackwater.domain.errors import WireError
 from slackwater.flow.plan import cut
 from slackwater.flow.split import split
 from slackwater.ingestion.reading import read
-from slackwater.ingestion.writing import sync, write
+from slackwater.ingestion.writing import created, sync, write
 
 
 def ingest_file(spool: Path, lengths: Iterable[int] | None = None, *, hands: int = 1) -> Ingested:
@@ -34,10 +34,11 @@ def ingest_file(spool: Path, lengths: Iterable[int] | None = None, *, hands: int
     except WireError as error:
         return Ingested(refusal=error.message)
     ordered = spool.with_suffix(ORDERED)
-    sizes = write(ordered, found, places, hands)
-    with ThreadPoolExecutor(1) as thread:
-        synced = thread.submit(sync, ordered)
-        shards = tuple(cut((place.model, size) for place, size in zip(places, sizes, strict=True)))
-        file_ids = frozenset(one.decode() for one in found.file_ids)
-        synced.result()
+    with created(ordered) as descriptor:
+        sizes = write(ordered, found, places, hands)
+        with ThreadPoolExecutor(1) as thread:
+            synced = thread.submit(sync, descriptor)
+            shards = tuple(cut((place.model, size) for place, size in zip(places, sizes, strict=True)))
+            synced.result()
+    file_ids = frozenset(one.decode() for one in found.file_ids)
     return Ingested(shards=shards, size=len(places), file_ids=file_ids)

@@ -20,8 +20,18 @@ from slackwater.writeback import written_back
 _STEP_BYTES: Final = 2**20
 
 
+@contextmanager
+def created(path: Path) -> Iterator[int]:
+    """Make a file of mode 0600 and hold it open: a sync of this descriptor tells of every write that failed (D6)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> list[int]:
-    """Write the requests to a new file of mode 0600, still to be synced; return the bytes of each.
+    """Write the requests to an empty file, still to be synced; return the bytes of each.
 
     More hands than one are forked off a process that has to have one thread. Raises OSError.
     """
@@ -30,7 +40,6 @@ def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> li
         request_length(place.index, place.group, item.custom_id, len(memoryview(item.params)))
         for place, item in zip(places, items, strict=True)
     ]
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     share = -(-len(items) // hands)
     offsets = [0, *accumulate(sizes)]
 
@@ -43,15 +52,11 @@ def write(path: Path, found: Found, places: Sequence[Planned], hands: int) -> li
     return sizes
 
 
-def sync(path: Path) -> None:
+def sync(descriptor: int) -> None:
     """Have all of a file on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        failpoints.hit("ingest.before_fsync")
-        os.fsync(descriptor)
-        failpoints.hit("ingest.after_fsync")
-    finally:
-        os.close(descriptor)
+    failpoints.hit("ingest.before_fsync")
+    os.fsync(descriptor)
+    failpoints.hit("ingest.after_fsync")
 
 
 def _write_part(path: Path, offset: int, found: Found, places: Sequence[Planned], items: Sequence[Item]) -> None:

@@ -358,7 +358,7 @@ def _background(core: Core, *, working: bool) -> list[Coroutine[Any, Any, None]]
     """Return what runs beside the API, or alone in a worker."""
     jobs = [core.recorder.run(), core.sweeper.run(), core.space.watch(core.clock), _fail_with_the_disk(core)]
     if working:
-        jobs.append(core.dispatcher.run())
+        jobs += [core.dispatcher.run(), core.store.listen(core.dispatcher.hear)]
     return jobs
 
 

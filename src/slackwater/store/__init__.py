@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from slackwater.ports import Clock
+from slackwater.ports import Clock, Listener
 from slackwater.store.batches import Batches
 from slackwater.store.database import Database
 from slackwater.store.errors import SchemaTooNewError, StoreFailedError, StoreInUseError, StoreNotDurableError
@@ -47,6 +47,13 @@ class Store(Batches, Work, Files, Sweep, Keys, Ledger):
     def failure(self) -> Exception | None:
         """Why nothing is written any more until the process is started again (D6); None while all is well."""
         return self.database.failure
+
+    async def listen(self, heard: Listener) -> None:
+        """Pass on what other processes say they did, until canceled; return at once where there cannot be others.
+
+        Only hints: any may be missing, and one's own come too.
+        """
+        await self.database.listen(heard)
 
     async def close(self) -> None:
         """Finish what runs and let go of the database."""

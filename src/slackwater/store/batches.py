@@ -25,12 +25,14 @@ from sqlalchemy import insert as plain_insert
 from slackwater.domain import lifecycle
 from slackwater.domain.batch import Admission, Batch
 from slackwater.domain.errors import InvalidRequestError
+from slackwater.domain.events import BatchAdmitted, BatchCancelInitiated
 from slackwater.domain.limits import IDEMPOTENCY_KEY_WINDOW_SECONDS, RETRIED_CREATE_WINDOW_SECONDS
 from slackwater.domain.result import Charge, ResultRange
 from slackwater.ports import Page, Sealed
 from slackwater.store import rows
 from slackwater.store.database import Database
 from slackwater.store.files import pin
+from slackwater.store.hints import tell
 from slackwater.store.places import place_of
 from slackwater.store.rows import BATCH_COLUMNS, AnyRow
 from slackwater.store.schema import Instant, backlogs, batch_charges, batches, creates, segments, shards
@@ -149,6 +151,7 @@ def _seal(connection: Connection, admission: Admission) -> Sealed:
             created_at=new.created_at,
         )
     )
+    tell(connection, BatchAdmitted(batch_id=new.id, workspace_id=new.workspace_id, size=new.size))
     return Sealed(batch=new, duplicate=False)
 
 
@@ -264,7 +267,10 @@ def _cancel(connection: Connection, workspace_id: str, batch_id: str, now: datet
         .returning(*BATCH_COLUMNS)
     )
     row = connection.execute(statement).first()
-    return find(connection, workspace_id, batch_id) if row is None else rows.batch(row)
+    if row is None:
+        return find(connection, workspace_id, batch_id)
+    tell(connection, BatchCancelInitiated(batch_id=batch_id, workspace_id=workspace_id))
+    return rows.batch(row)
 
 
 def _delete(connection: Connection, workspace_id: str, batch_id: str) -> Batch | None:

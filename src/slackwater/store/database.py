@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from slackwater import failpoints
+from slackwater.ports import Listener
 from slackwater.store.errors import SchemaTooNewError
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Database(ABC):
         Work may run more than once: a run that lost a conflict left nothing behind. After a commit whose answer was
         lost it runs again only when `repeatable`, that is when a second effect on top of the first changes nothing.
         """
+
+    @abstractmethod
+    async def listen(self, heard: Listener) -> None:
+        """Pass on the hints of other processes until canceled; return at once where there cannot be others."""
 
     @property
     @abstractmethod

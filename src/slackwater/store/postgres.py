@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Hashable
-from typing import Final, Generic, Literal, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -11,9 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from slackwater.domain.errors import StoreUnavailableError
-from slackwater.ports import Clock
+from slackwater.ports import Clock, Listener
+from slackwater.store import hints
 from slackwater.store.database import Database, Work, is_current, migrate, pass_failpoint
 from slackwater.store.errors import StoreNotDurableError
+
+if TYPE_CHECKING:
+    import asyncpg
 
 T = TypeVar("T")
 Fault = Literal["conflict", "lost", "unavailable"]
@@ -22,6 +28,9 @@ _POOL_SIZE: Final = 10
 _POOL_WAIT_SECONDS: Final = 10
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_SECONDS: Final = 30  # no statement of ours comes near; a server that is gone without a word does
+
+_LISTEN_LOOK_SECONDS: Final = 10.0
+_LISTEN_AGAIN_SECONDS: Final = 1.0
 
 _CONFLICTS_MAX: Final = 8
 _LOSSES_MAX: Final = (
@@ -69,6 +78,29 @@ class PostgreSQLDatabase(Database):
     async def write(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run work as one transaction, again after a lost conflict or connection."""
         return await self._repeated(work, writes=True, repeatable=repeatable)
+
+    async def listen(self, heard: Listener) -> None:
+        """Pass on what is told over a connection of its own, and over another one when that is lost."""
+        while True:
+            with suppress(DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError):
+                await self._listen(heard)
+            await self._clock.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _listen(self, heard: Listener) -> None:
+        def told(_connection: object, _process: int, _channel: str, words: object) -> None:
+            hint = hints.read(str(words))
+            if hint is not None:
+                heard(hint)
+
+        async with self.engine.connect() as connection:
+            driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
+            try:
+                await driver.add_listener(hints.CHANNEL, told)
+                while True:  # a server that is gone without a word would never be missed
+                    await self._clock.sleep(_LISTEN_LOOK_SECONDS)
+                    await driver.execute("SELECT 1", timeout=_CONNECT_SECONDS)
+            finally:
+                await connection.invalidate()  # nobody else shall listen with it
 
     @property
     def failure(self) -> Exception | None:

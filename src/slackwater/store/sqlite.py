@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from slackwater.domain.errors import StoreUnavailableError
+from slackwater.ports import Listener
 from slackwater.store.database import Database, Work, migrate, pass_failpoint
 from slackwater.store.errors import StoreFailedError, StoreInUseError
 
@@ -127,6 +128,10 @@ class SQLiteDatabase(Database):
         """Run work as one transaction in the writer's thread; its outcome is never unknown here."""
         del repeatable
         return await self._in(self._writer_thread, self._write, work)
+
+    async def listen(self, heard: Listener) -> None:
+        """Return: nobody else writes."""
+        del heard
 
     @property
     def failure(self) -> Exception | None:

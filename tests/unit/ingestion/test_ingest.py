@@ -240,13 +240,14 @@ async def test_a_child_waits_for_the_next_body_and_goes_with_the_server(tmp_path
     async with process.Ingestion() as one:
         assert set(_children()) == before
         assert (await one(spool)).size == 1
-        (waiting,) = await asyncio.to_thread(until, lambda: set(_children()) - before)
-        assert (await one(spool)).size == 1
-        (other,) = await asyncio.to_thread(until, lambda: set(_children()) - before)
-        assert other != waiting
-        os.kill(other, signal.SIGKILL)
         assert one._waiting is not None
-        await (await one._waiting).wait()
+        waiting = await one._waiting
+        assert (await one(spool)).size == 1
+        other = await one._waiting
+        assert other.pid != waiting.pid
+        assert other.pid in set(_children()) - before
+        other.kill()
+        await other.wait()
         assert (await one(spool)).size == 1  # one that has died in waiting is not taken
     assert set(_children()) == before
 
