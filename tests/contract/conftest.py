@@ -22,7 +22,7 @@ size_bytes_max = 8000000
 
 [worker]
 max_in_flight = 16
-grace_seconds = 2
+grace_seconds = 4
 
 [[backends]]
 name = "sim"
