@@ -116,6 +116,7 @@ class Worker:
     directory: Path
     backend: ScriptedBackend
     admit: Admit
+    ingestion: Ingestion
     batches: Batches
     recorder: Recorder
     dispatcher: Dispatcher
@@ -215,22 +216,23 @@ async def working(  # noqa: PLR0913  # each is one thing a test may want otherwi
         routes,
         clock or SystemClock(),
     )
-    jobs = [worker.recorder.run(), worker.sweeper.run(), worker.dispatcher.run()]
-    tasks = [asyncio.ensure_future(job) for job in jobs] if running else []
-    if not running:
-        for job in jobs:
-            job.close()
-    try:
-        yield worker
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-        await worker.dispatcher.drain(0)
-        await worker.sources.close()
-        await worker.store.close()
+    async with worker.ingestion:
+        jobs = [worker.recorder.run(), worker.sweeper.run(), worker.dispatcher.run()]
+        tasks = [asyncio.ensure_future(job) for job in jobs] if running else []
+        if not running:
+            for job in jobs:
+                job.close()
+        try:
+            yield worker
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+            await worker.dispatcher.drain(0)
+            await worker.sources.close()
+            await worker.store.close()
 
 
 async def _build(  # see `working`
@@ -299,6 +301,7 @@ async def _build(  # see `working`
         ),
     )
     listeners += [dispatcher.hear, sweeper.hear]
+    ingestion = Ingestion()
     return Worker(
         store=store,
         blobs=blobs,
@@ -308,12 +311,13 @@ async def _build(  # see `working`
         admit=Admit(
             store=store,
             blobs=blobs,
-            ingestion=Ingestion(),
+            ingestion=ingestion,
             clock=clock,
             ids=ids,
             emit=emit,
             expires_after=expires_after,
         ),
+        ingestion=ingestion,
         batches=Batches(store=store, blobs=blobs, clock=clock, emit=emit),
         recorder=recorder,
         dispatcher=dispatcher,

@@ -92,7 +92,7 @@ async def test_half_an_answer_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     answer = msgspec.msgpack.encode(Ingested(size=7))[:-1]
     dying = f"import os; os.write(1, {answer!r}); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", dying))
-    async with process.Ingestion()._child(tmp_path / "spool") as child:
+    async with process.Ingestion() as ingestion, ingestion._child(tmp_path / "spool") as child:
         with pytest.raises(APIError):
             await child.ingested()
 
@@ -151,22 +151,24 @@ async def test_a_body_is_read_while_it_arrives_where_that_is_worth_it(tmp_path: 
     """So many at once: each is a process, and whoever announces a long body need not send it."""
     spool = tmp_path / "spool"
     body = _body(*("x" * 1_000 for _ in range(1_000)))
-    one = process.Ingestion()
-    async with one.ahead(spool, process.INLINE_BYTES_MAX) as child:
-        assert child is None
-    spool.write_bytes(bytes(len(body)))
-    async with AsyncExitStack() as stack:
-        children = [await stack.enter_async_context(one.ahead(spool, len(body))) for _ in range(process.AHEAD_MAX + 1)]
-        assert [child is None for child in children] == [False] * process.AHEAD_MAX + [True]
-    async with one.ahead(spool, len(body)) as child:
-        assert child is not None
-        with spool.open("r+b") as file:
-            for start in range(0, len(body), 300_000):
-                file.write(body[start : start + 300_000])
-                file.flush()
-                child.grown(file.tell())
-        assert (await child.ingested()).size == 1_000
-    assert len(decode_requests(spool.with_suffix(ORDERED).read_bytes())) == 1_000
+    async with process.Ingestion() as one:
+        async with one.ahead(spool, process.INLINE_BYTES_MAX) as child:
+            assert child is None
+        spool.write_bytes(bytes(len(body)))
+        async with AsyncExitStack() as stack:
+            children = [
+                await stack.enter_async_context(one.ahead(spool, len(body))) for _ in range(process.AHEAD_MAX + 1)
+            ]
+            assert [child is None for child in children] == [False] * process.AHEAD_MAX + [True]
+        async with one.ahead(spool, len(body)) as child:
+            assert child is not None
+            with spool.open("r+b") as file:
+                for start in range(0, len(body), 300_000):
+                    file.write(body[start : start + 300_000])
+                    file.flush()
+                    child.grown(file.tell())
+            assert (await child.ingested()).size == 1_000
+        assert len(decode_requests(spool.with_suffix(ORDERED).read_bytes())) == 1_000
 
 
 async def test_a_body_that_is_wrong_is_refused_as_one_that_was_there(tmp_path: Path) -> None:
@@ -174,12 +176,12 @@ async def test_a_body_that_is_wrong_is_refused_as_one_that_was_there(tmp_path: P
     spool = tmp_path / "spool"
     body = _body(*("x" * 1_000 for _ in range(500)))[:-1] + b', "x": 1}'
     spool.write_bytes(body)
-    one = process.Ingestion()
-    async with one.ahead(spool, len(body)) as child:
-        assert child is not None
-        child.grown(len(body))
-        refused = await child.ingested()
-    assert refused == await one(spool) == Ingested(refusal="x: Extra inputs are not permitted")
+    async with process.Ingestion() as one:
+        async with one.ahead(spool, len(body)) as child:
+            assert child is not None
+            child.grown(len(body))
+            refused = await child.ingested()
+        assert refused == await one(spool) == Ingested(refusal="x: Extra inputs are not permitted")
 
 
 @FORKS
@@ -264,7 +266,7 @@ def _working_on(spool: Path) -> list[int]:
 
 
 async def _in_process(spool: Path) -> Ingested:
-    async with process.Ingestion()._child(spool) as child:
+    async with process.Ingestion() as ingestion, ingestion._child(spool) as child:
         child.grown(len(await asyncio.to_thread(spool.read_bytes)))
         return await child.ingested()
 
