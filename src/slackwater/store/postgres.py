@@ -3,9 +3,9 @@
 import random
 from collections.abc import Hashable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar, cast
+from typing import Final, Generic, Literal, TypeVar, cast
 
-from asyncpg import InterfaceError, PostgresError
+import asyncpg
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -17,9 +17,6 @@ from slackwater.ports import Clock, Listener
 from slackwater.store import hints
 from slackwater.store.database import Database, Work, is_current, migrate, pass_failpoint
 from slackwater.store.errors import StoreNotDurableError
-
-if TYPE_CHECKING:
-    import asyncpg
 
 T = TypeVar("T")
 Fault = Literal["conflict", "lost", "unavailable"]
@@ -82,7 +79,7 @@ class PostgreSQLDatabase(Database):
     async def listen(self, heard: Listener) -> None:
         """Pass on what is told over a connection of its own, and over another one when that is lost."""
         while True:
-            with suppress(DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError):
+            with suppress(DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._listen(heard)
             await self._clock.sleep(_LISTEN_AGAIN_SECONDS)
 

@@ -77,7 +77,7 @@ async def test_an_answer_waits_for_nothing_that_its_process_does_afterwards(
 ) -> None:
     """A large process takes its time to be gone; whoever closes the ingestion waits for that."""
     answer = msgspec.msgpack.encode(Ingested(size=7))
-    lingering = f"import os, time; os.write(1, {answer!r}); os.close(1); time.sleep(600)"
+    lingering = f"import os, signal; os.write(1, {answer!r}); os.close(1); signal.pause()"
     monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", lingering))
     before = set(_children())
     async with asyncio.timeout(60):
