@@ -75,7 +75,7 @@ async def test_a_full_queue_refuses_and_says_so() -> None:
     assert refused[0].full
 
 
-@pytest.mark.parametrize("after", ["queued", "granted", "in service"])
+@pytest.mark.parametrize("after", ["queued", "granted", "in service", "both at once"])
 async def test_a_request_that_is_given_up_frees_its_place(after: str) -> None:
     """Canceled at any moment, the place serves the next one."""
     rig = Rig(latency_ms=100, capacity=1)
@@ -87,13 +87,17 @@ async def test_a_request_that_is_given_up_frees_its_place(after: str) -> None:
         first.cancel()
     elif after == "queued":
         second.cancel()
+    elif after == "both at once":
+        first.cancel()
+        second.cancel()
     else:
         first.cancel()
         await asyncio.sleep(0)
         second.cancel()
 
     async def rest() -> None:
-        await asyncio.gather(first, second, return_exceptions=True)
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        assert not [one for one in outcomes if isinstance(one, Exception)]  # a cancellation is none
         await rig.backend.infer(call("third"))
 
     await rig.clock.run(rest())

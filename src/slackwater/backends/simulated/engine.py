@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Self
@@ -85,7 +86,8 @@ class Gate:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiting.remove(turn)
+                with suppress(ValueError):  # a place that was given back in the same instant went past it
+                    self._waiting.remove(turn)
             else:
                 self.leave()
             raise
