@@ -9,6 +9,7 @@ from typing import Any
 
 from slackwater.cli.exits import SCHEMA_TOO_NEW, Failure
 from slackwater.cli.options import environment
+from slackwater.cli.output import message
 
 GC_THRESHOLDS = (50_000, 20, 50)
 """Requests in flight are many small objects with short lives: the default of 700 searches them all the time."""
@@ -36,6 +37,12 @@ def run_server(job: Coroutine[Any, Any, None]) -> None:
     choose = "choose another --port, --host or --data"
     with explained(choose), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(job)
+
+
+def tell_stopping(in_flight: int, seconds: float) -> None:
+    """Say what the end still waits for."""
+    waiting = f": {in_flight} requests under way have {seconds:.0f} s to come back; Ctrl-C again does not wait for them"
+    message(f"stopping{waiting if in_flight else ''}")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from slackwater.cli.administration import run_server, settings_of
+from slackwater.cli.administration import run_server, settings_of, tell_stopping
 from slackwater.cli.options import data_options, environment
 from slackwater.cli.output import message, styled
 
@@ -42,7 +42,7 @@ def serve(config: Path | None, data: Path | None, host: str | None, port: int | 
             f"servers that share this database must share {settings.storage.data_dir / 'pepper'} "
             "(SLACKWATER_PEPPER or storage.pepper_file), or keys made by one are unknown to the other"
         )
-    run_server(run(settings, on_ready=_announce, on_first_key=_tell_first_key))
+    run_server(run(settings, on_ready=_announce, on_first_key=_tell_first_key, on_stop=tell_stopping))
 
 
 def _with_engines(settings: "Settings") -> "Settings":

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import rich_click as click
 
-from slackwater.cli.administration import run_server, settings_of
+from slackwater.cli.administration import run_server, settings_of, tell_stopping
 from slackwater.cli.exits import Failure
 from slackwater.cli.options import data_options
+from slackwater.cli.output import message
 
 
 @click.command()
@@ -25,4 +26,5 @@ def worker(config: Path | None, data: Path | None) -> None:
         )
     if not settings.backends:
         raise Failure("no backend is configured", next_step="add [[backends]] to a file and name it with --config")
-    run_server(work(settings))
+    database = settings.storage.database.rpartition("@")[2].partition("?")[0]  # without the password
+    run_server(work(settings, on_ready=lambda: message(f"works on the batches of {database}"), on_stop=tell_stopping))

@@ -6,7 +6,7 @@ its state can be lost at any instant: leases lapse, journals are adopted, nothin
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,13 +114,13 @@ class Dispatcher:
             group.create_task(self._renew_forever())
             group.create_task(self._watch_forever())
 
-    async def drain(self, seconds: float) -> None:
-        """Take nothing new, let what was sent come back, give all leases back (L4)."""
+    async def drain(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Take nothing new, let what was sent come back until it is enough, give all leases back (L4)."""
         self._draining = True
         deadline = self._clock.monotonic() + seconds
         for holding in list(self._holdings.values()):
             self._halt(holding)
-        while any(holding.turns for holding in self._holdings.values()) and self._clock.monotonic() < deadline:
+        while any(one.turns for one in self._holdings.values()) and self._clock.monotonic() < deadline and not enough():
             await self._clock.sleep(0.02)
         for holding in list(self._holdings.values()):
             holding.abort()

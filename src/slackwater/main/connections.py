@@ -47,6 +47,11 @@ class Connections:
     routes: Routes
     """As configured; of local models also how much they can read."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests the backends have, of batches and of people."""
+        return sum(gate.in_flight for gate in self.gates.values())
+
 
 @asynccontextmanager
 async def open_connections(settings: Settings, clock: SystemClock, ids: IdSource) -> AsyncIterator[Connections]:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,6 +36,7 @@ from slackwater.flow.sweep import Sweeper, SweepOptions
 from slackwater.identity import worker_identity
 from slackwater.ingestion.process import Ingestion
 from slackwater.main.connections import Connections, open_connections
+from slackwater.main.stopping import OnStop, Stop
 from slackwater.ports import Listener
 from slackwater.store import Store
 from slackwater.telemetry import Metrics, configure_logging
@@ -81,12 +81,14 @@ class Core:
             listener(event)
 
 
-async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstKey | None = None) -> None:
+async def serve(
+    settings: Settings, *, on_ready: OnReady, on_stop: OnStop = lambda *_: None, on_first_key: OnFirstKey | None = None
+) -> None:
     """Run the server until SIGTERM or SIGINT. Raises ConfigError, or OSError when the address cannot be had."""
     configure_logging(settings.log.format, settings.log.level)
     pepper = load_pepper(settings, os.environ)
     async with _core(settings) as core, Ingestion() as ingestion, asyncio.TaskGroup() as group:
-        stop = _stop_signal()
+        stop = Stop(lambda: on_stop(core.connections.in_flight, DRAIN_SECONDS))
         keys = Keys(core.store, core.clock, core.ids.new, pepper)
         bootstrap = await keys.bootstrap(os.environ.get("SLACKWATER_API_KEY") or None)
         if on_first_key is not None and bootstrap.secret is not None:
@@ -102,21 +104,21 @@ async def serve(settings: Settings, *, on_ready: OnReady, on_first_key: OnFirstK
             server = group.create_task(
                 serve_http(app, host=own.host, port=own.port, reuse_port=own.reuse_port, on_started=started)
             )
-            await asyncio.wait([group.create_task(stop.wait()), server], return_when=asyncio.FIRST_COMPLETED)
-            stop.set()
+            await asyncio.wait([group.create_task(stop.asked.wait()), server], return_when=asyncio.FIRST_COMPLETED)
+            stop.asked.set()
             app.stop()
-            await asyncio.wait([server])
-        await _finish(core, running)
+            await _finish(core, running, stop, server)
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, *, on_ready: Callable[[], None], on_stop: OnStop) -> None:
     """Run a worker without the API until SIGTERM or SIGINT. Raises ConfigError."""
     configure_logging(settings.log.format, settings.log.level)
     async with _core(settings) as core, asyncio.TaskGroup() as group:
-        stop = _stop_signal()
+        stop = Stop(lambda: on_stop(core.connections.in_flight, DRAIN_SECONDS))
         running = [group.create_task(job) for job in _background(core, working=True)]
-        await stop.wait()
-        await _finish(core, running)
+        on_ready()
+        await stop.asked.wait()
+        await _finish(core, running, stop)
 
 
 @asynccontextmanager
@@ -209,7 +211,7 @@ def _assemble(
         worker_id=worker_id,
         emit=emit,
         metrics=Metrics(
-            in_flight=lambda: sum(gate.in_flight for gate in connections.gates.values()),
+            in_flight=lambda: connections.in_flight,
             disk_free_bytes=lambda: space.free_bytes,
             disk_low=lambda: space.low,
             wall_drift_seconds=clock.wall_drift_seconds,
@@ -369,20 +371,13 @@ async def _fail_with_the_disk(core: Core) -> None:
     raise failure
 
 
-async def _finish(core: Core, running: list[asyncio.Task[None]]) -> None:
-    """Stop in order: no new work, what was sent comes back and is committed, leases go back."""
-    await core.dispatcher.drain(DRAIN_SECONDS)
+async def _finish(core: Core, running: list[asyncio.Task[None]], stop: Stop, *answering: asyncio.Task[None]) -> None:
+    """Stop in order: no new work, what was sent comes back and is committed, leases go back, callers get answers."""
+    draining = core.dispatcher.drain(DRAIN_SECONDS, stop.hurried.is_set)
+    await asyncio.gather(draining, *map(stop.spares, answering))
     for task in running:
         task.cancel()
     await asyncio.wait(running)
-
-
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 def _ids(clock: SystemClock) -> IdSource:
