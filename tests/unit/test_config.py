@@ -1,7 +1,11 @@
 """Settings: every key documented, every mistake one readable sentence, every secret kept out of sight."""
 
+import ast
+import inspect
+import itertools
 import re
 import stat
+import textwrap
 import threading
 import typing
 from collections.abc import Iterator, Mapping
@@ -10,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 from slackwater.config import (
     AnthropicBackendSettings,
@@ -27,6 +30,7 @@ from slackwater.config import (
     with_simulator,
     with_stand_in,
 )
+from slackwater.config.section import Section
 from slackwater.config.settings import ModelSettings, PriceSettings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -451,7 +455,7 @@ def test_a_local_model_sees_images_only_with_a_projector(tmp_path: Path) -> None
 def documented() -> Iterator[tuple[str, str]]:
     """Yield each section's table of keys as docs/settings.md must have it, from the models themselves."""
     for section, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield f"[{section}]", table(field.annotation)
     for title, model in (
         ('[[backends]] protocol = "anthropic"', AnthropicBackendSettings),
@@ -464,16 +468,29 @@ def documented() -> Iterator[tuple[str, str]]:
         yield title, table(model)
 
 
-def table(model: type[BaseModel]) -> str:
+def table(model: type[Section]) -> str:
     rows = ["| key | default | meaning |", "|---|---|---|"]
+    meanings = dict(
+        itertools.chain.from_iterable(described(one) for one in reversed(model.__mro__) if issubclass(one, Section))
+    )
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else f"`{shown(field.default)}`"
         choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
-        text = re.sub(r"\s+", " ", field.description or "")
+        text = re.sub(r"\s+", " ", meanings[name])
         if len(choices) > 1:
             text += " One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
         rows.append(f"| `{name}` | {default} | {text} |")
     return "\n".join(rows)
+
+
+def described(section: type[Section]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each key that a class has itself, and the text below it. At a start nobody would read that."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(tree, ast.ClassDef)
+    for key, below in itertools.pairwise(tree.body):
+        match key, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, text
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,6 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=False,
         hide_input_in_errors=True,
         defer_build=True,  # each section is built once, inside the one that is read
