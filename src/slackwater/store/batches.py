@@ -114,43 +114,77 @@ def _owned(workspace_id: str, batch_id: str) -> ColumnElement[bool]:
     return and_(batches.c.id == batch_id, batches.c.workspace_id == workspace_id)
 
 
-_FIND: Final = select(*BATCH_COLUMNS).where(
-    batches.c.id == bindparam("batch_id"), batches.c.workspace_id == bindparam("workspace_id")
+def _create(*conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
+    """Return the query for the latest create that fits, with its batch, all null when that was deleted."""
+    return (
+        select(*BATCH_COLUMNS, creates.c.batch_id, creates.c.digest, creates.c.created_at.label("create_at"))
+        .select_from(creates)
+        .join(batches, creates.c.batch_id == batches.c.id, isouter=True)
+        .where(*conditions)
+        .order_by(creates.c.created_at.desc())
+        .limit(1)
+    )
+
+
+_OF_CREATE: Final = creates.c.batch_id == bindparam("of_batch")
+_OF_WORKSPACE: Final = creates.c.workspace_id == bindparam("of_workspace")
+_SAME_BODY: Final = and_(
+    _OF_WORKSPACE, creates.c.key_id == bindparam("of_key"), creates.c.digest == bindparam("of_digest")
+)
+_UNDER_WAY: Final = creates.c.created_at > bindparam("arrived_at")
+_MADE_ALREADY: Final = _create(_OF_CREATE)
+_SAME_KEY: Final = _create(_OF_WORKSPACE, creates.c.idempotency_key == bindparam("key"))
+_OVERTAKEN: Final = _create(_SAME_BODY, _UNDER_WAY, creates.c.overtook.in_(bindparam("by", expanding=True)))
+_RETRIED: Final = _create(
+    _SAME_BODY,
+    creates.c.created_at > bindparam("since"),
+    # One that was deleted before this call came is not what it repeats: nobody deletes what he is still asking for.
+    or_(batches.c.id.is_not(None), _UNDER_WAY),
+)
+_FREE_KEY: Final = update(creates).where(_OF_CREATE).values(idempotency_key=None)
+_OVERTAKE: Final = update(creates).where(_OF_CREATE).values(overtook=bindparam("mine"))
+_NEW_BATCH, _NEW_SHARDS, _NEW_BACKLOGS, _NEW_CREATE = map(plain_insert, (batches, shards, backlogs, creates))
+_OWNED: Final = and_(batches.c.id == bindparam("of_batch"), batches.c.workspace_id == bindparam("of_workspace"))
+_FIND: Final = select(*BATCH_COLUMNS).where(_OWNED)
+_RESULTS: Final = (  # one statement, so that a compaction is seen either whole or not at all
+    select(batches.c.results_key, batches.c.results_length, *SEGMENT_RANGE)
+    .join_from(batches, segments, segments.c.batch_id == batches.c.id, isouter=True)
+    .where(_OWNED)
+    .order_by(segments.c.sequence)
 )
 
 
 def find(connection: Connection, workspace_id: str, batch_id: str) -> Batch | None:
     """Return a batch of this workspace."""
-    row = connection.execute(_FIND, {"batch_id": batch_id, "workspace_id": workspace_id}).first()
+    row = connection.execute(_FIND, {"of_batch": batch_id, "of_workspace": workspace_id}).first()
     return None if row is None else rows.batch(row)
 
 
 def _seal(connection: Connection, admission: Admission) -> Sealed:
     new = admission.batch
     _stand_in_line(connection, admission)
-    known = _create(connection, creates.c.batch_id == new.id)
+    known = connection.execute(_MADE_ALREADY, {"of_batch": new.id}).first()
     if known is not None:  # the commit that answered nobody had taken effect (P2)
         return Sealed(batch=_made(known), duplicate=False)
     earlier = _repeated(connection, admission)
     if earlier is not None:
         return Sealed(batch=earlier, duplicate=True)
-    connection.execute(plain_insert(batches).values(rows.batch_values(admission)))
-    connection.execute(plain_insert(shards), [rows.shard_values(new.id, shard) for shard in admission.shards])
+    connection.execute(_NEW_BATCH, rows.batch_values(admission))
+    connection.execute(_NEW_SHARDS, [rows.shard_values(new.id, shard) for shard in admission.shards])
     models = Counter(shard.model for shard in admission.shards)
     backlog = [{"batch_id": new.id, "model": model, "shards_open": count} for model, count in models.items()]
-    connection.execute(plain_insert(backlogs), backlog)
+    connection.execute(_NEW_BACKLOGS, backlog)
     pin(connection, new, admission.file_ids)
-    connection.execute(
-        plain_insert(creates).values(
-            batch_id=new.id,
-            workspace_id=new.workspace_id,
-            key_id=admission.key_id,
-            digest=admission.digest,
-            idempotency_key=admission.idempotency_key,
-            overtook=_NOBODY if admission.retried and admission.idempotency_key is None else None,
-            created_at=new.created_at,
-        )
-    )
+    create = {
+        "batch_id": new.id,
+        "workspace_id": new.workspace_id,
+        "key_id": admission.key_id,
+        "digest": admission.digest,
+        "idempotency_key": admission.idempotency_key,
+        "overtook": _NOBODY if admission.retried and admission.idempotency_key is None else None,
+        "created_at": new.created_at,
+    }
+    connection.execute(_NEW_CREATE, create)
     tell(connection, BatchAdmitted(batch_id=new.id, workspace_id=new.workspace_id, size=new.size))
     return Sealed(batch=new, duplicate=False)
 
@@ -172,55 +206,32 @@ def _stand_in_line(connection: Connection, admission: Admission) -> None:
 def _repeated(connection: Connection, admission: Admission) -> Batch | None:
     """Return the batch that this admission repeats (D3); a client's own key decides alone where there is one."""
     now = admission.batch.created_at
+    values: dict[str, Any] = {"of_workspace": admission.batch.workspace_id}
     if admission.idempotency_key is not None:
-        same_key = and_(
-            creates.c.workspace_id == admission.batch.workspace_id,
-            creates.c.idempotency_key == admission.idempotency_key,
-        )
-        row = _create(connection, same_key)
+        row = connection.execute(_SAME_KEY, values | {"key": admission.idempotency_key}).first()
         if row is None:
             return None
         if row.create_at <= now - IDEMPOTENCY_WINDOW:
-            connection.execute(update(creates).where(same_key).values(idempotency_key=None))
+            connection.execute(_FREE_KEY, {"of_batch": row.batch_id})
             return None
         if row.digest != admission.digest:
             raise InvalidRequestError(_OTHER_BODY)
         return _made(row)
-    same_body = and_(
-        creates.c.workspace_id == admission.batch.workspace_id,
-        creates.c.key_id == admission.key_id,
-        creates.c.digest == admission.digest,
-    )
-    under_way = creates.c.created_at > (admission.arrived_at or now)
+    values |= {"of_key": admission.key_id, "of_digest": admission.digest, "arrived_at": admission.arrived_at or now}
     if not admission.retried:
-        return _overtaken(connection, admission, and_(same_body, under_way))
-    # One that was deleted before this call came is not what it repeats: nobody deletes what he is still asking for.
-    recent = and_(creates.c.created_at > now - RETRIED_WINDOW, or_(batches.c.id.is_not(None), under_way))
-    row = _create(connection, and_(same_body, recent))
+        return _overtaken(connection, admission.batch.id, values)
+    row = connection.execute(_RETRIED, values | {"since": now - RETRIED_WINDOW}).first()
     return None if row is None else _made(row)
 
 
-def _overtaken(connection: Connection, admission: Admission, same_body: ColumnElement[bool]) -> Batch | None:
+def _overtaken(connection: Connection, mine: str, values: dict[str, Any]) -> Batch | None:
     """Return the batch that a repetition of this call made on its way past it; it stands for one call and no other."""
-    mine = admission.batch.id  # where the answer to an earlier commit of this was lost (P2)
-    row = _create(connection, and_(same_body, creates.c.overtook.in_((_NOBODY, mine))))
+    # What stands for this one already does so since a commit whose answer was lost (P2).
+    row = connection.execute(_OVERTAKEN, values | {"by": [_NOBODY, mine]}).first()
     if row is None:
         return None
-    connection.execute(update(creates).where(creates.c.batch_id == row.batch_id).values(overtook=mine))
+    connection.execute(_OVERTAKE, {"of_batch": row.batch_id, "mine": mine})
     return _made(row)
-
-
-def _create(connection: Connection, condition: ColumnElement[bool]) -> AnyRow | None:
-    """Return the latest create that fits, with its batch, whose columns are all null when it was deleted."""
-    query = (
-        select(*BATCH_COLUMNS, creates.c.batch_id, creates.c.digest, creates.c.created_at.label("create_at"))
-        .select_from(creates)
-        .join(batches, creates.c.batch_id == batches.c.id, isouter=True)
-        .where(condition)
-        .order_by(creates.c.created_at.desc())
-        .limit(1)
-    )
-    return connection.execute(query).first()
 
 
 def _made(row: AnyRow) -> Batch:
@@ -282,13 +293,7 @@ def _delete(connection: Connection, workspace_id: str, batch_id: str) -> Batch |
 
 
 def _results(connection: Connection, workspace_id: str, batch_id: str) -> list[ResultRange]:
-    query = (  # one statement, so that a compaction is seen either whole or not at all
-        select(batches.c.results_key, batches.c.results_length, *SEGMENT_RANGE)
-        .join_from(batches, segments, segments.c.batch_id == batches.c.id, isouter=True)
-        .where(_owned(workspace_id, batch_id))
-        .order_by(segments.c.sequence)
-    )
-    found = connection.execute(query).all()
+    found = connection.execute(_RESULTS, {"of_batch": batch_id, "of_workspace": workspace_id}).all()
     if not found:
         return []
     whole = found[0]

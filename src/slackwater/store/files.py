@@ -10,7 +10,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, delete, exists, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy import insert as plain_insert
 
 from slackwater.domain.batch import Batch
@@ -106,17 +117,24 @@ def pin(connection: Connection, batch: Batch, file_ids: Iterable[str]) -> None:
         connection.execute(plain_insert(batch_files).from_select(["batch_id", "file_id"], usable))
 
 
+def _due(condition: Any, since: Any) -> Any:  # noqa: ANN401  # a condition, a column; SQLAlchemy's Select
+    """Return the query for files that a condition is true of and nothing pins, those first for which it is longest."""
+    pinned = exists().where(batch_files.c.file_id == files.c.id, batches.c.id == batch_files.c.batch_id, RUNNING)
+    return select(files.c.id).where(condition, ~pinned).order_by(since).limit(bindparam("max", type_=Integer))
+
+
+_DUE: Final = (
+    _due(DELETED_FILE, files.c.deleted_at),
+    _due(and_(EXPIRING_FILE, files.c.expires_at <= bindparam("now")), files.c.expires_at),
+    _due(and_(FORGOTTEN_FILE, files.c.expires_at <= bindparam("forgotten")), files.c.expires_at),
+)
+
+
 def sweep(connection: Connection, now: datetime, limit: int) -> list[str]:
     """Let go of what is due and not pinned; return the blob keys that nothing refers to now."""
-    due = (
-        (DELETED_FILE, files.c.deleted_at),
-        (and_(EXPIRING_FILE, files.c.expires_at <= now), files.c.expires_at),
-        (and_(FORGOTTEN_FILE, files.c.expires_at <= now - METADATA_KEPT), files.c.expires_at),
-    )
     ids = set[str]()
-    for condition, order in due:
-        query = select(files.c.id).where(condition, ~_pinned()).order_by(order).limit(limit)
-        ids.update(connection.scalars(query))
+    for query in _DUE:
+        ids.update(connection.scalars(query, {"now": now, "forgotten": now - METADATA_KEPT, "max": limit}))
     if not ids:
         return []
     _lock(connection)
@@ -216,10 +234,6 @@ def _pins(connection: Connection, file_ids: Iterable[str]) -> dict[str, list[str
     for row in connection.execute(query):
         found.setdefault(row.file_id, []).append(row.batch_id)
     return found
-
-
-def _pinned() -> ColumnElement[bool]:
-    return exists().where(batch_files.c.file_id == files.c.id, batches.c.id == batch_files.c.batch_id, RUNNING)
 
 
 def _cursor(name: str, file_id: str) -> str:

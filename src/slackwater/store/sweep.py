@@ -4,16 +4,17 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, or_, select, union_all, update
+from sqlalchemy import Connection, Integer, bindparam, delete, or_, select, union_all, update
 
 from slackwater.ports import Compaction
 from slackwater.store import rows
 from slackwater.store.batches import IDEMPOTENCY_WINDOW, SEGMENT_RANGE
-from slackwater.store.database import Database, insert
+from slackwater.store.database import Database, upsert
 from slackwater.store.files import sweep as sweep_files
 from slackwater.store.schema import (
     FRAGMENTED,
     NOT_ARCHIVED,
+    Instant,
     batch_files,
     batches,
     creates,
@@ -26,6 +27,47 @@ from slackwater.store.schema import (
 )
 
 TOKEN_KEPT: Final = timedelta(days=1)  # far longer than any worker repeats a flush
+_DIALECTS: Final = ("sqlite", "postgresql")
+
+
+def _holding(dialect: str) -> Any:  # noqa: ANN401  # SQLAlchemy's Insert
+    """Return the statement that takes the sweeper's lease where it is the holder's own, or over."""
+    statement = upsert(dialect, holds)
+    return statement.on_conflict_do_update(
+        index_elements=[holds.c.name],
+        set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
+        where=or_(holds.c.holder == statement.excluded.holder, holds.c.until < bindparam("now", type_=Instant)),
+    ).returning(holds.c.name)
+
+
+def _reaching(dialect: str) -> Any:  # noqa: ANN401  # SQLAlchemy's Insert
+    """Return the statement that moves a mark forward, never back."""
+    statement = upsert(dialect, marks)
+    return statement.on_conflict_do_update(
+        index_elements=[marks.c.name],
+        set_={"reached_at": statement.excluded.reached_at},
+        where=marks.c.reached_at < statement.excluded.reached_at,
+    )
+
+
+_HOLD: Final = {dialect: _holding(dialect) for dialect in _DIALECTS}
+_REACH: Final = {dialect: _reaching(dialect) for dialect in _DIALECTS}
+_REACHED: Final = select(marks.c.reached_at).where(marks.c.name == "high_water")
+_DUE: Final = (
+    select(batches.c.id, batches.c.requests_key, batches.c.results_key)
+    .where(NOT_ARCHIVED, batches.c.created_at < bindparam("before"), batches.c.processing_status == "ended")
+    .order_by(batches.c.created_at)
+    .limit(bindparam("max", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_FRAGMENTED: Final = (
+    select(batches.c.id).where(FRAGMENTED).order_by(batches.c.id).limit(bindparam("max", type_=Integer))
+)
+_FRAGMENTS: Final = (
+    select(segments.c.batch_id, *SEGMENT_RANGE)
+    .where(segments.c.batch_id.in_(bindparam("of", expanding=True)))
+    .order_by(segments.c.batch_id, segments.c.sequence)
+)
 
 
 class Sweep:
@@ -38,13 +80,8 @@ class Sweep:
         """Take or keep the sweeper's lease."""
 
         def work(connection: Connection) -> bool:
-            statement = insert(connection, holds).values(name="sweep", holder=holder, until=until)
-            statement = statement.on_conflict_do_update(
-                index_elements=[holds.c.name],
-                set_={"holder": holder, "until": statement.excluded.until},
-                where=or_(holds.c.holder == holder, holds.c.until < now),
-            )
-            return connection.execute(statement.returning(holds.c.name)).first() is not None
+            values = {"name": "sweep", "holder": holder, "until": until, "now": now}
+            return connection.execute(_HOLD[connection.dialect.name], values).first() is not None
 
         return await self.database.write(work)
 
@@ -52,14 +89,8 @@ class Sweep:
         """Record that this instant was reached; return the latest one ever recorded (T3)."""
 
         def work(connection: Connection) -> datetime:
-            statement = insert(connection, marks).values(name="high_water", reached_at=now)
-            statement = statement.on_conflict_do_update(
-                index_elements=[marks.c.name],
-                set_={"reached_at": statement.excluded.reached_at},
-                where=marks.c.reached_at < statement.excluded.reached_at,
-            )
-            connection.execute(statement)
-            reached: datetime = connection.scalars(select(marks.c.reached_at).where(marks.c.name == "high_water")).one()
+            connection.execute(_REACH[connection.dialect.name], {"name": "high_water", "reached_at": now})
+            reached: datetime = connection.scalars(_REACHED).one()
             return reached
 
         return await self.database.write(work)
@@ -101,19 +132,8 @@ class Sweep:
         await self.database.write(work)
 
 
-def due(created_before: datetime, limit: int) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
-    """Return the query for batches to archive."""
-    return (
-        select(batches.c.id, batches.c.requests_key, batches.c.results_key)
-        .where(NOT_ARCHIVED, batches.c.created_at < created_before, batches.c.processing_status == "ended")
-        .order_by(batches.c.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-
-
 def _archive(connection: Connection, now: datetime, created_before: datetime, limit: int) -> list[str]:
-    found = connection.execute(due(created_before, limit)).all()
+    found = connection.execute(_DUE, {"before": created_before, "max": limit}).all()
     ids = [row.id for row in found]
     if not ids:
         return []
@@ -131,14 +151,9 @@ def _drop_parts(connection: Connection, batch_ids: Iterable[str]) -> None:
 
 
 def _fragmented(connection: Connection, limit: int) -> list[Compaction]:
-    found = connection.scalars(select(batches.c.id).where(FRAGMENTED).order_by(batches.c.id).limit(limit)).all()
-    query = (
-        select(segments.c.batch_id, *SEGMENT_RANGE)
-        .where(segments.c.batch_id.in_(found))
-        .order_by(segments.c.batch_id, segments.c.sequence)
-    )
+    found = connection.scalars(_FRAGMENTED, {"max": limit}).all()
     parts: dict[str, list[rows.AnyRow]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(_FRAGMENTS, {"of": found}) if found else ():
         parts.setdefault(row.batch_id, []).append(row)
     return [Compaction(batch_id=batch_id, ranges=tuple(rows.ranges(lines))) for batch_id, lines in parts.items()]
 

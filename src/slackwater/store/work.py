@@ -118,6 +118,15 @@ _MINE: Final = (
 )
 _RENEW: Final = update(shards).where(*_MINE).values(lease_until=bindparam("until", type_=Instant))
 _RELEASE: Final = update(shards).where(*_MINE).values(lease_until=EPOCH, worker_id=None)
+_HELD_BY: Final = (
+    select(shards.c.batch_id, shards.c.number, shards.c.epoch)
+    .where(shards.c.worker_id == bindparam("holder"))  # a finished shard has none
+    .order_by(shards.c.batch_id, shards.c.number)
+    .with_for_update()
+)
+_RUNNING_AMONG: Final = select(batches.c.id).where(
+    batches.c.id.in_(bindparam("asked", expanding=True)), batches.c.processing_status == "in_progress"
+)
 
 
 class Work:
@@ -162,13 +171,8 @@ class Work:
         wanted = {(lease.batch_id, lease.shard.number, lease.epoch) for lease in leases}
 
         def work(connection: Connection) -> frozenset[tuple[str, int]]:
-            held = (
-                select(shards.c.batch_id, shards.c.number, shards.c.epoch)
-                .where(shards.c.worker_id == worker_id)  # a finished shard has none
-                .order_by(shards.c.batch_id, shards.c.number)
-                .with_for_update()
-            )
-            kept = [(row.batch_id, row.number, row.epoch) for row in connection.execute(held)]
+            held = connection.execute(_HELD_BY, {"holder": worker_id})
+            kept = [(row.batch_id, row.number, row.epoch) for row in held]
             kept = [key for key in kept if key in wanted]
             if kept:
                 connection.execute(_RENEW, [{**_mine(*key), "until": until} for key in kept])
@@ -187,10 +191,10 @@ class Work:
     async def stopped(self, batch_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these batches must not be sent any more: canceling, ended or gone."""
         asked = frozenset(batch_ids)
-        query = select(batches.c.id).where(batches.c.id.in_(asked), batches.c.processing_status == "in_progress")
         if not asked:
             return frozenset()
-        running = await self.database.read(lambda connection: frozenset(connection.scalars(query)))
+        values = {"asked": list(asked)}
+        running = await self.database.read(lambda connection: frozenset(connection.scalars(_RUNNING_AMONG, values)))
         return asked - running
 
     async def commit(self, flush: Flush, now: datetime) -> CommitReport:
