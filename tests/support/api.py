@@ -506,6 +506,7 @@ def make_world(tmp_path: Path, **options: Any) -> World:
         **parts,
         new_id=new_id,
         spool_dir=tmp_path,
+        worker_id="worker_1",
         organization_id="7a1c5bd0-0000-4000-8000-000000000001",
         metrics=lambda: b"# HELP x\nx 1\n",
         ready=lambda: ready[0],

@@ -47,6 +47,8 @@ class Services:
     """Makes an id from a prefix (`domain.ids`)."""
     spool_dir: Path
     """Where bodies wait to be admitted; on the file system of the blobs, so that they can be moved."""
+    worker_id: str
+    """Who this process is (`identity`)."""
     organization_id: str
     """A UUID, sent as `anthropic-organization-id`."""
     metrics: Callable[[], bytes]

@@ -92,7 +92,8 @@ async def spooled(
     """
     if context.services.storage() != "ok":
         raise storage_full()
-    path = context.services.spool_dir / f"{context.request_id}.{'json' if through is None else 'file'}"
+    name = f"{context.services.worker_id}.{context.request_id}.{'json' if through is None else 'file'}"
+    path = context.services.spool_dir / name
     length = None if ahead is None else exact_length(context)
     try:
         with closing(_Writer(path, through)) as writer:
@@ -117,9 +118,19 @@ def _remove(path: Path) -> None:
             asyncio.get_running_loop().run_in_executor(None, _unlink, path)
 
 
-def _unlink(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+def forget(directory: Path, worker_id: str) -> None:
+    """Remove what a process with this identity left in the spool when it died: nobody will ever take that over.
+
+    Its name says whose a body is. Nothing waits for this, which takes time with large ones.
+    """
+    left = list(directory.glob(f"{worker_id}.*"))
+    asyncio.get_running_loop().run_in_executor(None, _unlink, *left)
+
+
+def _unlink(*paths: Path) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 async def _while_room(context: Context, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

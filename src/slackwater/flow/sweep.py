@@ -147,7 +147,7 @@ class Sweeper:
             return ()
 
         delivery = Delivery(length=length, etag="", ranges=compaction.ranges, blobs=self._blobs, locate=moved)
-        path = self._options.spool / f"{compaction.batch_id}.{self._options.holder}.joined"
+        path = self._options.spool / f"{self._options.holder}.{compaction.batch_id}.joined"
         try:
             with path.open("wb") as file:  # page-cache writes of at most 1 MiB
                 async for piece in delivery.body():

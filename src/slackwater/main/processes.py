@@ -14,6 +14,7 @@ from slackwater.api.app import build_app
 from slackwater.api.control import admin_handlers, serve_control
 from slackwater.api.server import serve as serve_http
 from slackwater.api.services import Limits, Services
+from slackwater.api.spool import forget
 from slackwater.blobs import LocalBlobs, Space
 from slackwater.clock import SystemClock
 from slackwater.config import Settings, load_pepper
@@ -57,6 +58,7 @@ class Core:
     """What every process has: the store, the blobs, and the steps that write results."""
 
     settings: Settings
+    worker_id: str
     clock: SystemClock
     ids: IdSource
     store: Store
@@ -159,6 +161,7 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(store.close)
         clock.advance_to(await store.high_water(clock.now()))
         await store.release_worker(worker_id)
+        forget(data / "spool", worker_id)
         connections = await stack.enter_async_context(open_connections(settings, clock, ids))
         sources = _sources(settings, clock)
         stack.push_async_callback(sources.close)
@@ -223,6 +226,7 @@ def _assemble(
     listeners += [dispatcher.hear, sweeper.hear, means.metrics]
     return Core(
         settings=settings,
+        worker_id=worker_id,
         clock=clock,
         ids=ids,
         store=store,
@@ -342,6 +346,7 @@ def _services(core: Core, keys: Keys, pepper: bytes, ingestion: Ingestion) -> Se
         clock=core.clock,
         new_id=core.ids.new,
         spool_dir=settings.storage.data_dir / "spool",
+        worker_id=core.worker_id,
         organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
         metrics=core.metrics.render,
         ready=lambda: core.failure is None,
