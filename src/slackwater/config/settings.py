@@ -298,6 +298,11 @@ class Settings(Section):
         )
 
     @property
+    def spool_dir(self) -> Path:
+        """Where bodies lie that are not admitted yet, and results that are being joined."""
+        return self.storage.data_dir / "spool"
+
+    @property
     def control_socket(self) -> Path:
         """Where a running server of this data directory listens for administrative commands."""
         return self.storage.data_dir / "control.sock"

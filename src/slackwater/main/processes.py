@@ -148,7 +148,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Connections]:
 @asynccontextmanager
 async def _core(settings: Settings) -> AsyncIterator[Core]:
     data = settings.storage.data_dir
-    for directory in (data, data / "spool", data / "workers"):
+    for directory in (data, settings.spool_dir, data / "workers"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = settings.storage
     space = Space(data, reserve_bytes=own.reserve_bytes, ballast_bytes=own.ballast_bytes)
@@ -161,7 +161,7 @@ async def _core(settings: Settings) -> AsyncIterator[Core]:
         stack.push_async_callback(store.close)
         clock.advance_to(await store.high_water(clock.now()))
         await store.release_worker(worker_id)
-        forget(data / "spool", worker_id)
+        forget(settings.spool_dir, worker_id)
         connections = await stack.enter_async_context(open_connections(settings, clock, ids))
         sources = _sources(settings, clock)
         stack.push_async_callback(sources.close)
@@ -278,7 +278,7 @@ def _sweeper(means: _Means, recorder: Recorder) -> Sweeper:
         options=SweepOptions(
             holder=means.worker_id,
             results_kept=timedelta(days=means.settings.batches.results_kept_days),
-            spool=means.settings.storage.data_dir / "spool",
+            spool=means.settings.spool_dir,
         ),
     )
 
@@ -345,7 +345,7 @@ def _services(core: Core, keys: Keys, pepper: bytes, ingestion: Ingestion) -> Se
         ),
         clock=core.clock,
         new_id=core.ids.new,
-        spool_dir=settings.storage.data_dir / "spool",
+        spool_dir=settings.spool_dir,
         worker_id=core.worker_id,
         organization_id=str(uuid.UUID(bytes=hashlib.sha256(b"organization" + pepper).digest()[:16], version=4)),
         metrics=core.metrics.render,

@@ -104,14 +104,11 @@ class Batches:
         query = (
             select(batch_charges)
             .join(batches, batches.c.id == batch_charges.c.batch_id)
-            .where(batches.c.id == batch_id, batches.c.workspace_id == workspace_id)
+            .where(_OWNED)
             .order_by(batch_charges.c.model)
         )
-        return await self.database.read(lambda connection: [rows.charge(row) for row in connection.execute(query)])
-
-
-def _owned(workspace_id: str, batch_id: str) -> ColumnElement[bool]:
-    return and_(batches.c.id == batch_id, batches.c.workspace_id == workspace_id)
+        own = _own(workspace_id, batch_id)
+        return await self.database.read(lambda connection: [rows.charge(row) for row in connection.execute(query, own)])
 
 
 def _create(*conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401  # SQLAlchemy's Select
@@ -154,9 +151,13 @@ _RESULTS: Final = (  # one statement, so that a compaction is seen either whole 
 )
 
 
+def _own(workspace_id: str, batch_id: str) -> dict[str, str]:
+    return {"of_batch": batch_id, "of_workspace": workspace_id}
+
+
 def find(connection: Connection, workspace_id: str, batch_id: str) -> Batch | None:
     """Return a batch of this workspace."""
-    row = connection.execute(_FIND, {"of_batch": batch_id, "of_workspace": workspace_id}).first()
+    row = connection.execute(_FIND, _own(workspace_id, batch_id)).first()
     return None if row is None else rows.batch(row)
 
 
@@ -259,7 +260,7 @@ def _page(
 
 
 def _cursor(connection: Connection, workspace_id: str, name: str, batch_id: str) -> Any:  # noqa: ANN401  # an SQL tuple
-    row = connection.execute(select(batches.c.created_at).where(_owned(workspace_id, batch_id))).first()
+    row = connection.execute(select(batches.c.created_at).where(_OWNED), _own(workspace_id, batch_id)).first()
     instant = row.created_at if row is not None else place_of(batch_id, newer=name == "before_id")
     if instant is None:
         message = f"{name}: there is no batch `{batch_id}` in this list."
@@ -270,14 +271,14 @@ def _cursor(connection: Connection, workspace_id: str, name: str, batch_id: str)
 def _cancel(connection: Connection, workspace_id: str, batch_id: str, now: datetime) -> Batch | None:
     statement = (
         update(batches)
-        .where(_owned(workspace_id, batch_id), batches.c.processing_status.in_(lifecycle.allowed_from("cancel")))
+        .where(_OWNED, batches.c.processing_status.in_(lifecycle.allowed_from("cancel")))
         .values(
             processing_status="canceling",
             cancel_initiated_at=func.coalesce(batches.c.cancel_initiated_at, literal(now, Instant)),
         )
         .returning(*BATCH_COLUMNS)
     )
-    row = connection.execute(statement).first()
+    row = connection.execute(statement, _own(workspace_id, batch_id)).first()
     if row is None:
         return find(connection, workspace_id, batch_id)
     tell(connection, BatchCancelInitiated(batch_id=batch_id, workspace_id=workspace_id))
@@ -285,15 +286,14 @@ def _cancel(connection: Connection, workspace_id: str, batch_id: str, now: datet
 
 
 def _delete(connection: Connection, workspace_id: str, batch_id: str) -> Batch | None:
-    query = select(*BATCH_COLUMNS).where(_owned(workspace_id, batch_id)).with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(_FIND.with_for_update(), _own(workspace_id, batch_id)).first()
     if row is not None and lifecycle.after(row.processing_status, "delete") == "gone":
         connection.execute(delete(batches).where(batches.c.id == batch_id))
     return None if row is None else rows.batch(row)
 
 
 def _results(connection: Connection, workspace_id: str, batch_id: str) -> list[ResultRange]:
-    found = connection.execute(_RESULTS, {"of_batch": batch_id, "of_workspace": workspace_id}).all()
+    found = connection.execute(_RESULTS, _own(workspace_id, batch_id)).all()
     if not found:
         return []
     whole = found[0]

@@ -15,7 +15,7 @@ from slackwater import failpoints
 from slackwater.domain import lifecycle
 from slackwater.domain.result import RESULT_TYPES, Charge, CommitReport, Flush, Segment
 from slackwater.store import rows
-from slackwater.store.database import upsert
+from slackwater.store.database import DIALECTS, upsert
 from slackwater.store.ledger import add_to_batch, add_to_ledger
 from slackwater.store.rows import AnyRow
 from slackwater.store.schema import (
@@ -35,7 +35,7 @@ ShardKey = tuple[str, int]
 
 _TOKEN: Final = {
     dialect: upsert(dialect, flushes).on_conflict_do_nothing(index_elements=["token"]).returning(flushes.c.token)
-    for dialect in ("sqlite", "postgresql")
+    for dialect in DIALECTS
 }
 _BATCHES: Final = (
     select(

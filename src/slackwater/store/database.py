@@ -6,7 +6,7 @@ the connection; PostgreSQL runs it in a greenlet over asyncpg.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+DIALECTS: Final = ("sqlite", "postgresql")
+"""Those that `upsert` knows: statements that are built once are built for each."""
 
 SCHEMA = "0003"
 """The newest migration: what this code reads and writes. Numbers grow; a test compares it with `migrations/`."""

@@ -10,18 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Integer,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Integer, Text, and_, bindparam, delete, exists, literal, select, update
 from sqlalchemy import insert as plain_insert
 
 from slackwater.domain.batch import Batch

@@ -12,7 +12,7 @@ from slackwater.domain.pricing import ServiceTier
 from slackwater.domain.result import Charge
 from slackwater.ports import UsageRow
 from slackwater.store import rows
-from slackwater.store.database import Database, upsert
+from slackwater.store.database import DIALECTS, Database, upsert
 from slackwater.store.rows import CHARGE_NAMES
 from slackwater.store.schema import batch_charges, ledger
 
@@ -26,8 +26,8 @@ def _adding(dialect: str, table: Table) -> Insert:
     )
 
 
-_TO_BATCH: Final = {dialect: _adding(dialect, batch_charges) for dialect in ("sqlite", "postgresql")}
-_TO_LEDGER: Final = {dialect: _adding(dialect, ledger) for dialect in ("sqlite", "postgresql")}
+_TO_BATCH: Final = {dialect: _adding(dialect, batch_charges) for dialect in DIALECTS}
+_TO_LEDGER: Final = {dialect: _adding(dialect, ledger) for dialect in DIALECTS}
 
 
 class Ledger:

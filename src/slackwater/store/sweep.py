@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Integer, bindparam, delete, or_, select, unio
 from slackwater.ports import Compaction
 from slackwater.store import rows
 from slackwater.store.batches import IDEMPOTENCY_WINDOW, SEGMENT_RANGE
-from slackwater.store.database import Database, upsert
+from slackwater.store.database import DIALECTS, Database, upsert
 from slackwater.store.files import sweep as sweep_files
 from slackwater.store.schema import (
     FRAGMENTED,
@@ -27,7 +27,6 @@ from slackwater.store.schema import (
 )
 
 TOKEN_KEPT: Final = timedelta(days=1)  # far longer than any worker repeats a flush
-_DIALECTS: Final = ("sqlite", "postgresql")
 
 
 def _holding(dialect: str) -> Any:  # noqa: ANN401  # SQLAlchemy's Insert
@@ -50,8 +49,8 @@ def _reaching(dialect: str) -> Any:  # noqa: ANN401  # SQLAlchemy's Insert
     )
 
 
-_HOLD: Final = {dialect: _holding(dialect) for dialect in _DIALECTS}
-_REACH: Final = {dialect: _reaching(dialect) for dialect in _DIALECTS}
+_HOLD: Final = {dialect: _holding(dialect) for dialect in DIALECTS}
+_REACH: Final = {dialect: _reaching(dialect) for dialect in DIALECTS}
 _REACHED: Final = select(marks.c.reached_at).where(marks.c.name == "high_water")
 _DUE: Final = (
     select(batches.c.id, batches.c.requests_key, batches.c.results_key)
