@@ -27,6 +27,7 @@ STEPS: Final = {
     ("record", "journal"): "a line is journaled before it is committed",
     ("infer", "resolve"): "a turn begins with what its request is",
     ("infer", "gate"): "waits for a slot",
+    ("gate", "limit"): "of which there are as many as its limit says",
     ("infer", "material"): "is filled in there with what its sources stand for",
     ("infer", "meter"): "ends with what it cost",
     ("infer", "stored"): "and brings an entry of a stored shard",

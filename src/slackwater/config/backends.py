@@ -47,7 +47,7 @@ class _NamedSettings(Section):
 
 class _BackendSettings(_NamedSettings):
     max_in_flight: int | None = Field(default=None, ge=1)
-    """Requests in flight at once at this backend; None: found out, more until it refuses some (429, 529)."""
+    """Requests in flight at once at this backend; None: found out by trying, until it refuses some (429, 529)."""
 
 
 class _RemoteSettings(_BackendSettings):

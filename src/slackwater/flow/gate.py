@@ -1,7 +1,6 @@
 """The gate of one backend: how much may be in flight there, who goes first, and whether it is there at all.
 
-The limit is the configured one; below it, a backend that says it has too much to do (429, 529) gets less, and more
-again as it succeeds (additive increase, multiplicative decrease). A backend that is away gets one probe a second (X7).
+How much is what its limit says (`flow/limit.py`). A backend that is away gets one probe a second (X7).
 Interactive calls go before batch work. At a backend with slots, where every prompt in flight is read by the same few
 cores, they have places of their own, and nothing new is started beside one that waits for its first token.
 """
@@ -14,14 +13,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from slackwater.domain.errors import AttemptFailedError, BackendAwayError, WireError
+from slackwater.flow.limit import Limit
 from slackwater.ports import Clock
 
 AWAY_FAILURES = 5
 """Failures in a row, with no success between, after which the backend counts as away."""
 PROBE_SECONDS = 1.0
-DECREASE = 0.7
-DECREASE_SECONDS = 1.0
-"""At most one decrease in this time: the answers to what was sent together count once."""
 PARKED_PER_SLOT, PARKED_MIN = 2, 32
 """With this many requests waiting for another attempt no new ones are started: the backend has enough to refuse."""
 BACKOFF_BASE_SECONDS = 0.1
@@ -50,9 +47,8 @@ class Gate:
         self._people = 0
         self._hushes: set[asyncio.Future[None]] = set()
         self._clock = clock
-        self._ceiling = ceiling
-        self._limit = float(min(ceiling, 16) if adaptive else ceiling)
-        self.limit = int(self._limit)
+        self._limit = Limit(ceiling, adaptive=adaptive)
+        self.limit = int(self._limit.value)
         """Calls that may be in flight now, at least 1."""
         self.in_flight = 0
         self.parked = 0
@@ -61,7 +57,6 @@ class Gate:
         self._batch: deque[asyncio.Future[None]] = deque()
         self._failures = 0
         self._closed_until = 0.0
-        self._decreased_at = float("-inf")
         self._timer: asyncio.Task[None] | None = None
         self.on_room: list[asyncio.Event] = []
         """Set whenever a slot may have become free for batch work."""
@@ -136,17 +131,15 @@ class Gate:
         """Hear of what fails while the backend is spoken to, and of nothing else."""
         return self._hearing
 
-    def succeeded(self) -> None:
-        """Hear that a call was answered: the backend is there and may get a little more."""
+    def succeeded(self, seconds: float | None = None, tokens: int = 0) -> None:
+        """Hear that a call was answered, and where that tells how fast the backend is: its time and output tokens."""
         self._failures = 0
         self._closed_until = 0.0
         if self._timer is not None:  # it may sleep far beyond the next probe
             self._timer.cancel()
             self._timer = None
-        if self._limit < self._ceiling:
-            # Doubling with every round of answers until the first refusal, one more a round after it.
-            never_full = self._decreased_at == float("-inf")
-            self._set_limit(min(float(self._ceiling), self._limit + (1.0 if never_full else 1.0 / self._limit)))
+        self._limit.answered(self.in_flight, seconds, tokens, self._clock.monotonic())
+        self.limit = int(self._limit.value)
 
     def answered(self) -> None:
         """Hear that the backend is there although the call failed."""
@@ -156,15 +149,11 @@ class Gate:
         """Hear that the backend is away or full."""
         now = self._clock.monotonic()
         self._failures = 0 if full else self._failures + 1
-        if full and now - self._decreased_at >= DECREASE_SECONDS:
-            self._decreased_at = now
-            self._set_limit(max(1.0, self._limit * DECREASE))
+        if full:
+            self._limit.refused(now)
+            self.limit = int(self._limit.value)
         if self.away:
             self._closed_until = max(self._closed_until, now + max(PROBE_SECONDS, retry_after_seconds or 0.0))
-
-    def _set_limit(self, limit: float) -> None:
-        self._limit = limit
-        self.limit = int(limit)
 
     def _free(self, *, interactive: bool) -> bool:
         if self.away and self._clock.monotonic() < self._closed_until:

@@ -136,13 +136,14 @@ class Interactive:
             raise OverloadedError(retry_after_seconds=PROBE_SECONDS)
         async with _told(), gate.slot(interactive=True):
             first_token = gate.hush(quiet_seconds)
+            started = self._clock.monotonic()
             try:
                 async with self._filled(asked, caller) as filled:
                     with gate.hearing():
                         yield filled, first_token
             finally:
                 first_token()
-            gate.succeeded()
+            gate.succeeded(self._clock.monotonic() - started)
 
     async def _charge(self, message: dict[str, Any], asked: Resolved, caller: Caller) -> None:
         usage, cost = meter(message, route=asked.route, tier="standard")
