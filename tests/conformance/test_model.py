@@ -226,7 +226,9 @@ class StoreMachine(RuleBasedStateMachine):
                 finished.add(key)
                 ended |= {part.batch_id} if all(other.complete for other in known.shards) else set()
         for batch_id in ended:
-            self.batches[batch_id].ended_at = self.now
+            known = self.batches[batch_id]
+            due = known.batch.expires_at if known.tally["expired"] else self.now
+            known.ended_at = max(self.now, due, known.canceled_at or self.now)
         return CommitReport(fenced=frozenset(fenced), finished=frozenset(finished), ended=frozenset(ended))
 
     @precondition(lambda self: self.flushes)

@@ -46,6 +46,9 @@ _BATCHES: Final = (
         *(batches.c[name] for name in RESULT_TYPES),
         batches.c.shards_open,
         batches.c.segments,
+        batches.c.created_at,
+        batches.c.expires_at,
+        batches.c.cancel_initiated_at,
         batches.c.ended_at,
         batches.c.result_blobs,
     )
@@ -309,7 +312,16 @@ def _end(connection: Connection, whole: _Whole, now: datetime) -> dict[str, Any]
         raise RuntimeError(message)
     failpoints.hit("store.end")
     blobs = connection.scalar(_BLOBS, {"of_batch": whole.row.id})
-    return {"processing_status": after, "ended_at": now, "result_blobs": blobs}
+    return {"processing_status": after, "ended_at": _ended_at(whole, now), "result_blobs": blobs}
+
+
+def _ended_at(whole: _Whole, now: datetime) -> datetime:
+    """Return when it ended: now, but not before what happened to it by another process's clock, ahead of this one's."""
+    row = whole.row
+    happened: list[datetime | None] = [row.created_at, row.cancel_initiated_at]
+    if whole.tally["expired"]:
+        happened.append(row.expires_at)
+    return max(now, *filter(None, happened))
 
 
 def _write_charges(connection: Connection, changed: list[_Whole], now: datetime) -> None:
