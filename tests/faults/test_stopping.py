@@ -36,7 +36,7 @@ def test_who_asks_twice_does_not_wait_for_answers(machine: MakeMachine) -> None:
     until(lambda: one.simulator.arrived() == 10)
     for _ in range(2):
         one.server.process.send_signal(signal.SIGINT)
-    until(lambda: "stopping: 10 requests under way have 30 s" in one.server.log.read_text())
+    until(lambda: "stopping: 10 requests under way, 30 s" in one.server.log.read_text())
     assert one.server.process.poll() is None
     threading.Event().wait(HURRY_SECONDS + 1)
     one.server.process.send_signal(signal.SIGINT)

@@ -41,7 +41,8 @@ def run_server(job: Coroutine[Any, Any, None]) -> None:
 
 def tell_stopping(in_flight: int, seconds: float) -> None:
     """Say what the end still waits for."""
-    waiting = f": {in_flight} requests under way have {seconds:.0f} s to come back; Ctrl-C again does not wait for them"
+    requests = "1 request" if in_flight == 1 else f"{in_flight} requests"
+    waiting = f": {requests} under way, {seconds:.0f} s to come back; Ctrl-C again does not wait for that"
     message(f"stopping{waiting if in_flight else ''}")
 
 
