@@ -153,6 +153,7 @@ class Gate:
             self._limit.refused(now)
             self.limit = int(self._limit.value)
         if self.away:
+            self._limit.disturbed()
             self._closed_until = max(self._closed_until, now + max(PROBE_SECONDS, retry_after_seconds or 0.0))
 
     def _free(self, *, interactive: bool) -> bool:

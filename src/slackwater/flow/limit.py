@@ -157,6 +157,12 @@ class Limit:
             self._decreased_at = now
             self.value = max(1.0, self.value * DECREASE)
 
+    def disturbed(self) -> None:
+        """Hear that the backend was away: what is being measured would call it slow, and it may be another one now."""
+        if self._searching:
+            self._kept = 0
+            self._begin()
+
     def _begin(self) -> None:
         self._search = self._find()
         self._try(next(self._search))

@@ -3,7 +3,10 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from slackwater.flow.gate import AWAY_FAILURES, Gate, backoff_seconds
+from slackwater.flow.limit import Limit
 
 
 class FakeClock:
@@ -154,6 +157,17 @@ def test_an_unknown_limit_doubles_while_that_is_faster() -> None:
     for _ in range(44):
         one.succeeded()
     assert one.limit == 45
+
+
+def test_a_backend_that_went_away_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time without answers says nothing about its speed; a single failure is no such time."""
+    heard = list[bool]()
+    monkeypatch.setattr(Limit, "disturbed", lambda _: heard.append(True))
+    one = Gate("b", ceiling=256, adaptive=True, clock=FakeClock())
+    for _ in range(AWAY_FAILURES):
+        assert heard == []
+        one.failed(full=False, retry_after_seconds=None)
+    assert heard == [True]
 
 
 async def test_a_caller_who_gives_up_takes_no_slot_with_him() -> None:

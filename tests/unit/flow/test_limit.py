@@ -54,6 +54,12 @@ class Modelled:
                 self._later(self.seconds(self._busy), "computed", self._queue.popleft())
         return self.now - began
 
+    def be_away(self, seconds: float) -> None:
+        """Answer nothing for a while."""
+        self.now += seconds
+        self._events = [(at + seconds, number, what, sent_at) for at, number, what, sent_at in self._events]
+        self.limit.disturbed()
+
     def _later(self, seconds: float, what: str, sent_at: float) -> None:
         self._number += 1
         heapq.heappush(self._events, (self.now + seconds, self._number, what, sent_at))
@@ -122,6 +128,16 @@ def test_capacity_that_comes_is_found_and_capacity_that_goes_is_left() -> None:
     one.places = 32
     one.answer(60_000)
     assert usual(one) <= 1.5 * 32
+
+
+@pytest.mark.parametrize("answers", [600, 800, 1_000, 1_500, 2_000, 4_000])
+def test_a_backend_that_was_away_is_not_thought_slow(answers: int) -> None:
+    """Whatever was being measured at that time."""
+    one = Modelled(Limit(CEILING, adaptive=True), 64, alike)
+    one.answer(answers)
+    one.be_away(60)
+    assert one.answer(6_000) <= 1.15 * 6_000 * 0.05 / 64
+    assert 60 <= usual(one) <= 1.5 * 64
 
 
 def test_little_work_tells_nothing() -> None:
