@@ -51,10 +51,12 @@ bench:
 	@scripts/environment.sh dev
 	@scripts/environment.sh demo
 	@scripts/postgres.sh || true
+	@scripts/nginx.sh || true
 	@$(BIN)/python bench/run.py $(BENCH)
 
 profile:
 	@scripts/environment.sh dev
+	@scripts/nginx.sh || true
 	@$(BIN)/python bench/spent.py $(PROFILE)
 
 torture:
