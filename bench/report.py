@@ -43,9 +43,9 @@ make profile                        # write profile.md anew
 What others are measured with is installed into `.peers/`, in the versions that `requirements/peers/` names, when it is
 first needed, or by `make peers`. What cannot be installed on a machine has a row that says so.
 
-The backend is nginx with a fixed answer: the one that is installed, or Debian's, which `make bench` unpacks into `.peers/`
-without installing it. Where neither is to be had it is `slackwater simulate` without latency, which is slower than what is
-measured.
+The backend is nginx with a fixed answer: the one that is installed, or Debian's, which `make bench` unpacks into
+`.peers/` without installing it. Where neither is to be had it is `slackwater simulate` without latency, which is
+slower than what is measured.
 """
 
 
