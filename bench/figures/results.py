@@ -4,6 +4,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from context import BATCHES, Context, Row
 from memory import Peak
@@ -13,25 +14,40 @@ READ_BYTES = 2**20
 REPEATS = 5
 
 
+class Download(NamedTuple):
+    """How one went."""
+
+    bytes: int
+    seconds: float
+    first_seconds: float
+
+
 def measure(context: Context) -> list[Row]:
     """Return the rows of this figure."""
     finished = context.finished
     path = f"{BATCHES}/{finished.batch_id}/results"
     directory = context.directory / "plain"
     with yardstick(directory) as plain:
-        size, _ = _download(finished.server, path, directory / "file")
+        size = _download(finished.server, path, directory / "file").bytes
         _download(plain, "/file")
         with Peak(finished.server.process.pid) as peak:
-            pairs = [(_download(finished.server, path)[1], _download(plain, "/file")[1]) for _ in range(REPEATS)]
-    ours, theirs = (median(side) for side in zip(*pairs, strict=True))
+            pairs = [(_download(finished.server, path), _download(plain, "/file")) for _ in range(REPEATS)]
+    ours, theirs = zip(*pairs, strict=True)
     return [
         Row(
             figure=f"results download, {size / 1e6:,.0f} MB",
-            ours=size / ours / 1e6,
+            ours=size / median(one.seconds for one in ours) / 1e6,
             unit="MB/s",
-            yardstick=size / theirs / 1e6,
+            yardstick=size / median(one.seconds for one in theirs) / 1e6,
             better="higher",
             meaning="against Starlette's FileResponse with the same bytes on the same uvicorn",
+        ),
+        Row(
+            figure="results download, first byte",
+            ours=1e3 * median(one.first_seconds for one in ours),
+            unit="ms",
+            yardstick=1e3 * median(one.first_seconds for one in theirs),
+            meaning="from the call to the first byte of the first line, connecting included; above 20 ms is too much",
         ),
         Row(
             figure="peak memory, results download",
@@ -42,17 +58,19 @@ def measure(context: Context) -> list[Row]:
     ]
 
 
-def _download(server: Program, path: str, target: Path | None = None) -> tuple[int, float]:
-    """Return bytes and seconds; a whole download, or RuntimeError."""
+def _download(server: Program, path: str, target: Path | None = None) -> Download:
+    """Fetch all of it. Raises RuntimeError when it ends early."""
     connection = server.connect()
     buffer = memoryview(bytearray(READ_BYTES))
-    size = 0
     pieces = []
     with closing(connection):
         started = time.perf_counter()
         connection.request("GET", path, headers=HEADERS)
         response = connection.getresponse()
         announced = int(response.headers["content-length"])
+        size = response.readinto(buffer[:1])
+        first_seconds = time.perf_counter() - started
+        pieces.append(bytes(buffer[:size]))
         while count := response.readinto(buffer):
             size += count
             if target is not None:
@@ -63,4 +81,4 @@ def _download(server: Program, path: str, target: Path | None = None) -> tuple[i
         raise RuntimeError(message)
     if target is not None:
         target.write_bytes(b"".join(pieces))
-    return size, seconds
+    return Download(size, seconds, first_seconds)
