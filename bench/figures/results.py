@@ -70,7 +70,8 @@ def _download(server: Program, path: str, target: Path | None = None) -> Downloa
         announced = int(response.headers["content-length"])
         size = response.readinto(buffer[:1])
         first_seconds = time.perf_counter() - started
-        pieces.append(bytes(buffer[:size]))
+        if target is not None:
+            pieces.append(bytes(buffer[:size]))
         while count := response.readinto(buffer):
             size += count
             if target is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -43,15 +44,9 @@ ANYBODY_S = (batches.c.id == bindparam("of_batch"), bindparam("of_workspace", ty
 """A batch, whosever it is."""
 
 
-def mutant(breaks: Callable[[ExitStack], None]) -> Callable[[ExitStack], None]:
+def mutant(breaks: Callable[[ExitStack], None], *, rare: bool = False) -> Callable[[ExitStack], None]:
     """Register one; its name is the function's."""
-    MUTANTS.append(Mutant(breaks.__name__.replace("_", " "), breaks))
-    return breaks
-
-
-def rare_mutant(breaks: Callable[[ExitStack], None]) -> Callable[[ExitStack], None]:
-    """Register one that few seeds notice."""
-    MUTANTS.append(Mutant(breaks.__name__.replace("_", " "), breaks, rare=True))
+    MUTANTS.append(Mutant(breaks.__name__.replace("_", " "), breaks, rare))
     return breaks
 
 
@@ -382,7 +377,7 @@ def every_equal_body_is_a_repetition(stack: ExitStack) -> None:
     swap(stack, batch_rows, "_repeated", lambda connection, one: real(connection, replace(one, retried=True)))
 
 
-@rare_mutant
+@partial(mutant, rare=True)
 def a_create_is_forgotten_with_its_batch(stack: ExitStack) -> None:
     real = batch_rows._delete
 

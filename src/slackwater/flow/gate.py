@@ -131,14 +131,15 @@ class Gate:
         """Hear of what fails while the backend is spoken to, and of nothing else."""
         return self._hearing
 
-    def succeeded(self, seconds: float | None = None, tokens: int = 0) -> None:
-        """Hear that a call was answered, and where that tells how fast the backend is: its time and output tokens."""
+    def succeeded(self, started: float | None = None, tokens: int = 0) -> None:
+        """Hear that a call was answered, and where that tells how fast the backend is: its begin and output tokens."""
         self._failures = 0
         self._closed_until = 0.0
         if self._timer is not None:  # it may sleep far beyond the next probe
             self._timer.cancel()
             self._timer = None
-        self._limit.answered(self.in_flight, seconds, tokens, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._limit.answered(self.in_flight, None if started is None else now - started, tokens, now)
         self.limit = int(self._limit.value)
 
     def answered(self) -> None:

@@ -176,7 +176,7 @@ class Infer:
             raise
         else:
             outcome = "ok"
-            gate.succeeded(self._clock.monotonic() - started, message["usage"]["output_tokens"])
+            gate.succeeded(started, message["usage"]["output_tokens"])
             return message
         finally:
             turn.sending = False

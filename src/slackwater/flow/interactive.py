@@ -143,7 +143,7 @@ class Interactive:
                         yield filled, first_token
             finally:
                 first_token()
-            gate.succeeded(self._clock.monotonic() - started)
+            gate.succeeded(started)
 
     async def _charge(self, message: dict[str, Any], asked: Resolved, caller: Caller) -> None:
         usage, cost = meter(message, route=asked.route, tier="standard")

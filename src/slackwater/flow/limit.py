@@ -22,7 +22,7 @@ AS_FAST, FASTER = 0.97, 1.08
 """Less in flight is enough where it is at least so fast, more is worth it where it is at least so fast."""
 HEADROOM = 1.25
 """So many calls for each one that the backend computes at once: the next one is there when a place becomes free."""
-MORE, LESS, LEAST = 1.4, 0.8, 0.87
+MORE, LESS, FINEST = 1.4, 0.8, 0.87
 """Steps up and down; on the way down none smaller than the last is tried."""
 ROUNDS, ROUNDS_MIN, ANSWERS = 6, 2, 400
 """How many rounds a size is measured, or fewer after so many answers. In a round as many are answered as in flight."""
@@ -212,7 +212,7 @@ class Limit:
         """Find a smaller size that is about as fast as `speed`, from a guess on."""
         least, enough = 1, AS_FAST * speed.tokens
         less = max(least, min(guess, int(LESS * self._kept)))
-        while less <= LEAST * self._kept:
+        while less <= FINEST * self._kept:
             slower = yield Trial(less, after=self._kept, enough=enough)
             if slower.tokens >= enough:
                 self._kept = less

@@ -150,7 +150,7 @@ def test_an_unknown_limit_doubles_while_that_is_faster() -> None:
     for _ in range(16 + 32 + 2):
         one.in_flight = one.limit
         clock.seconds += 0.1 / one.limit
-        one.succeeded(0.1, 100)
+        one.succeeded(clock.seconds - 0.1, 100)
     assert one.limit == 64
     one.failed(full=True, retry_after_seconds=None)
     assert one.limit == 44
